@@ -304,7 +304,7 @@ class Column(Sequence[T], Generic[T]):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SavedTable:
-    """The saved tensors of all nodes: rows `offsets[id]` to `offsets[id + 1]` are those of a node."""
+    """What all nodes saved: rows `offsets[id]` to `offsets[id + 1]` are those of a node."""
 
     offsets: array[int]
     names: Column[str]
