@@ -1,0 +1,1 @@
+"""From a graph and a style to boxes, panels and arrows."""

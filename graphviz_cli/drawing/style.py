@@ -137,6 +137,8 @@ class Style:
     """Columns of the text tree; empty for the usual ones."""
     title: str = ""
     """Overrides the title."""
+    heat: str | None = None
+    """The annotation that colours the boxes; `saved` is the bytes that an op keeps."""
     color: bool = False
     """Text may carry terminal colours."""
     ascii: bool = False
