@@ -1,0 +1,1 @@
+"""Exporters: a graph in, bytes out; they open no file."""
