@@ -1,0 +1,64 @@
+"""The user's exceptions without this program's frames."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from types import CodeType, TracebackType
+
+import torch
+
+from graphviz_cli.capture.callers import is_ours, is_torch, real_path
+
+_OVERRIDES = os.path.realpath(torch.overrides.__file__)
+_IMPORTLIB = os.path.realpath(importlib.__file__)
+
+
+def cut(error: BaseException) -> BaseException:
+    """Take this program's frames out of an exception's traceback, and of those that led to it."""
+    pending: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while pending:
+        current = pending.pop()
+        if current is None or id(current) in seen:
+            continue
+        seen.add(id(current))
+        current.__traceback__ = _rebuilt(_kept(current.__traceback__))
+        pending += [current.__cause__, current.__context__]
+        if isinstance(current, BaseExceptionGroup):
+            pending += current.exceptions
+    return error
+
+
+def _kept(traceback: TracebackType | None) -> list[TracebackType]:
+    entries: list[TracebackType] = []
+    while traceback is not None:
+        entries.append(traceback)
+        traceback = traceback.tb_next
+    kept: list[TracebackType] = []
+    for position, entry in enumerate(entries):
+        if not is_ours(entry.tb_frame.f_code):
+            kept.append(entry)
+            continue
+        # A recorded function of torch's is on the stack twice: before it was handed to the
+        # recorder, and after. The user shall see it once.
+        while kept and real_path(kept[-1].tb_frame.f_code.co_filename) == _OVERRIDES:
+            kept.pop()
+        follower = entries[position + 1].tb_frame.f_code if position + 1 < len(entries) else None
+        if kept and kept[-1].tb_frame.f_code is follower and is_torch(follower):
+            kept.pop()
+    while kept and _is_importing(kept[0].tb_frame.f_code):
+        kept.pop(0)
+    return kept
+
+
+def _is_importing(code: CodeType) -> bool:
+    file = code.co_filename
+    return file.startswith("<frozen importlib") or real_path(file) == _IMPORTLIB
+
+
+def _rebuilt(entries: list[TracebackType]) -> TracebackType | None:
+    rebuilt: TracebackType | None = None
+    for entry in reversed(entries):
+        rebuilt = TracebackType(rebuilt, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+    return rebuilt

@@ -1,0 +1,175 @@
+"""From the tensors that a program computed to the typed graph of how autograd goes back."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.autograd.graph import GradientEdge
+
+from graphviz_cli.capture import private
+from graphviz_cli.capture.columns import extended, patched
+from graphviz_cli.capture.leaves import Leaf, reached_leaves, unreached_leaves
+from graphviz_cli.capture.live import LiveGraph, paused_garbage_collection, visit
+from graphviz_cli.capture.names import TensorNames
+from graphviz_cli.capture.nodetypes import NodeTypes
+from graphviz_cli.capture.order import creation_order
+from graphviz_cli.capture.origins import origins_of, unknown_origins
+from graphviz_cli.capture.saved import Saved, addresses_of, read_saved
+from graphviz_cli.capture.specs import doubted, outputs_of
+from graphviz_cli.errors import NoGraphError
+from graphviz_cli.graph.model import (
+    NONE,
+    Column,
+    Graph,
+    NodeTable,
+    Provenance,
+    Role,
+    Root,
+    TensorSpec,
+)
+
+if TYPE_CHECKING:
+    from graphviz_cli.capture.attribution import Attribution
+
+
+@dataclass(frozen=True, slots=True)
+class RootTensor:
+    """A tensor from which the gradient shall start, and its name."""
+
+    name: str
+    tensor: torch.Tensor | GradientEdge
+
+
+def walk(
+    roots: Sequence[RootTensor],
+    attribution: Attribution | None = None,
+    names: TensorNames | None = None,
+    unreached: Sequence[torch.Tensor] = (),
+) -> Graph:
+    """Walk autograd's graph from `roots` on.
+
+    Nothing of the user's is called or changed: no hook fires, no checkpoint is computed again, no
+    random number is drawn, and no tensor is kept. `attribution` tells which module call and which
+    expression made an op, `names` what the user calls leaves and modules. Those of `unreached` that
+    no gradient reaches become nodes without edges. Roots that require no gradient are left out.
+    What cannot be seen is said in `provenance.notes`, one sentence each; the rest of the
+    provenance, and the operators, are for the caller to fill in.
+
+    Raises NoGraphError if no root requires a gradient.
+    """
+    known = TensorNames() if names is None else names
+    with private.undisturbed(), paused_garbage_collection():
+        starts = [_Start.of(root) for root in roots]
+        if not any(start.requires_grad for start in starts):
+            raise NoGraphError(
+                "None of the results requires a gradient.",
+                hint="Are they detached, or computed under torch.no_grad()?",
+            )
+        live = visit(start.node for start in starts if start.node is not None)
+        types = NodeTypes(live.nodes)
+        sequence_nrs = private.sequence_nrs(live.nodes)
+        ranks, is_exact = creation_order(types.ops, sequence_nrs, live.edges)
+        reached = reached_leaves(live.nodes, types.leaves, known)
+        alone = [start.leaf for start in starts if start.leaf is not None]
+        leaves = reached + unreached_leaves(
+            chain(alone, unreached), reached, known, len(live.nodes)
+        )
+        graph_roots = tuple(_roots(starts, live, leaves))
+        outputs = _outputs(live, types, graph_roots)
+        borrowed = [leaf.tensor for leaf in leaves] + [t for t in known.tensors if t.is_leaf]
+        saved = read_saved(live.nodes, types.fields, addresses_of(borrowed))
+        total = len(live.nodes) + len(leaves) - len(reached)
+        if attribution is None:
+            origins = unknown_origins(total)
+        else:
+            origins = origins_of(attribution, known, sequence_nrs, leaves)
+    parameters = array("q", bytes(8 * total))
+    for leaf in leaves:
+        parameters[leaf.id] = leaf.parameters
+    no_roles: Column[Role | None] = Column((None,), array("i", bytes(4 * total)))
+    rows_end = len(saved.table)
+    nodes = NodeTable(
+        kinds=patched(types.kinds, {leaf.id: leaf.kind for leaf in leaves}, total),
+        names=patched(types.names, {leaf.id: leaf.name for leaf in leaves}, total),
+        user_names=patched(origins.names, {leaf.id: leaf.called.names for leaf in leaves}, total),
+        roles=patched(no_roles, {leaf.id: leaf.called.role for leaf in leaves}, total),
+        outputs=patched(outputs, {leaf.id: (leaf.spec,) for leaf in leaves}, total),
+        modules=origins.modules,
+        sources=origins.sources,
+        sequence_nrs=extended(ranks, NONE, total),
+        saved=replace(saved.table, offsets=extended(saved.table.offsets, rows_end, total + 1)),
+        sizes=extended(types.sizes, 0, total),
+        parameters=parameters,
+    )
+    return Graph(
+        nodes=nodes,
+        edges=live.edges,
+        roots=graph_roots,
+        modules=origins.calls,
+        storages=saved.storages,
+        provenance=Provenance(notes=tuple(_notes(starts, types, saved, is_exact=is_exact))),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """Where the walk begins for one root: at a node, or at a leaf whose node is not made for it."""
+
+    name: str
+    node: Any
+    output_nr: int
+    leaf: torch.Tensor | None
+
+    @classmethod
+    def of(cls, root: RootTensor) -> _Start:
+        tensor = root.tensor
+        if isinstance(tensor, GradientEdge):
+            return cls(root.name, tensor.node, tensor.output_nr, None)
+        is_leaf = tensor.requires_grad and tensor.grad_fn is None
+        return cls(root.name, tensor.grad_fn, tensor.output_nr, tensor if is_leaf else None)
+
+    @property
+    def requires_grad(self) -> bool:
+        return self.node is not None or self.leaf is not None
+
+
+def _roots(starts: Sequence[_Start], live: LiveGraph, leaves: Sequence[Leaf]) -> Iterator[Root]:
+    # The first nodes to be visited are those of the roots.
+    ids = {node: position for position, node in enumerate(live.nodes[: len(starts)])}
+    leaf_ids = {id(leaf.tensor): leaf.id for leaf in leaves}
+    for start in starts:
+        if start.node is not None:
+            yield Root(start.name, ids[start.node], start.output_nr)
+        elif start.leaf is not None:
+            yield Root(start.name, leaf_ids[id(start.leaf)])
+
+
+def _outputs(
+    live: LiveGraph, types: NodeTypes, roots: Sequence[Root]
+) -> Column[tuple[TensorSpec, ...]]:
+    outputs = outputs_of(live.nodes)
+    custom = types.custom
+    if not custom:
+        return outputs
+    used = {*zip(live.edges.targets, live.edges.output_nrs)}
+    used.update((root.node, root.output_nr) for root in roots)
+    return doubted(outputs, custom, used)
+
+
+def _notes(
+    starts: Sequence[_Start], types: NodeTypes, saved: Saved, *, is_exact: bool
+) -> Iterator[str]:
+    cut = [start.name for start in starts if not start.requires_grad]
+    if cut:
+        yield f"Left out, as no gradient is required: {', '.join(cut)}."
+    yield from types.hidden()
+    if saved.unknown:
+        functions = "custom Functions" if saved.unknown > 1 else "custom Function"
+        yield f"Not seen of {saved.unknown} {functions}: what was saved, as backward has freed it."
+    if not is_exact:
+        yield "Not seen: the exact order of the forward pass, as several threads made the ops."
