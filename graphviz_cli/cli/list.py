@@ -1,0 +1,53 @@
+"""`graphviz-cli list`: the plug-ins and themes that can be named."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Iterable, Iterator
+from enum import Enum
+
+from graphviz_cli import registry
+from graphviz_cli.drawing.style import THEMES
+from graphviz_cli.errors import GraphvizCliError
+
+THEMES_KIND = "themes"
+
+
+def listable() -> tuple[str, ...]:
+    """What can be listed: every kind of plug-in, and the themes."""
+    return (*registry.BUILT_IN, THEMES_KIND)
+
+
+def listing(kinds: Iterable[str]) -> str:
+    """A paragraph for each kind: names, titles, suffixes and options."""
+    return "\n".join("\n".join(_paragraph(kind)) + "\n" for kind in kinds)
+
+
+def _paragraph(kind: str) -> Iterator[str]:
+    if kind == THEMES_KIND:
+        yield "themes (--theme NAME):"
+        for theme in THEMES.values():
+            yield f"  {theme.name:<18} text {theme.text} on {theme.background}"
+        return
+    known = typing.cast(registry.Kind, kind)
+    yield f"{kind}:"
+    for name in registry.names(known):
+        try:
+            plugin = registry.plugin_type(known, name)
+        except GraphvizCliError as error:
+            yield f"  {name:<18} {error.message}"
+            continue
+        title, _ = registry.describe(plugin)
+        suffix = getattr(plugin, "suffix", "")
+        yield f"  {name:<18} {title}" + (f" ({suffix})" if suffix else "")
+        options = ",".join(map(_option, (f for f in dataclasses.fields(plugin) if f.init)))
+        if options:
+            yield f"  {'':<18} {name}:{options}"
+
+
+def _option(field: dataclasses.Field[object]) -> str:
+    if field.default is dataclasses.MISSING:
+        return f"{field.name}=..."
+    default = field.default.value if isinstance(field.default, Enum) else field.default
+    return f"{field.name}={str(default).lower() if isinstance(default, bool) else default}"

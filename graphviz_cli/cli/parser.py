@@ -1,0 +1,263 @@
+"""The arguments as click reads them: a default command, and the others by name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+from click.shell_completion import CompletionItem
+
+from graphviz_cli import __version__
+from graphviz_cli.cli import config
+from graphviz_cli.cli.help import COMMANDS, help_text
+from graphviz_cli.cli.options import OPTIONS, Option
+from graphviz_cli.cli.streams import Streams
+from graphviz_cli.errors import UsageError
+
+Action = Callable[[Streams], int]
+"""A command, ready to run once click is done; returns the exit status."""
+
+_HINT = "graphviz-cli --help shows all options."
+_CONTEXT = {"help_option_names": ["-h", "--help"]}
+_FOR_PROGRAMS = ("input", "arg", "root", "step", "device", "seed", "train")
+"""Options that say how a target is run, which a saved graph is not."""
+
+
+def parse(arguments: list[str]) -> Action | None:
+    """What the arguments ask for; None where click has already answered (`list --help`).
+
+    Raises UsageError for what cannot be understood.
+    """
+    try:
+        action = _commands().main(arguments, prog_name="graphviz-cli", standalone_mode=False)
+    except click.ClickException as error:
+        raise UsageError(error.format_message(), hint=_HINT) from error
+    except click.Abort:
+        raise KeyboardInterrupt from None
+    return action if callable(action) else None
+
+
+class _Commands(click.Group):
+    """A group with a default: the first word is a command only if it is the name of one."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        own = (*self.commands, "-h", "--help", "-V", "--version")
+        if not (args and args[0] in own) and (args or not ctx.resilient_parsing):
+            args = ["draw", *args]
+        return super().parse_args(ctx, args)
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write(help_text())
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        draw = self.commands["draw"]
+        with draw.make_context("draw", [], parent=ctx, resilient_parsing=True) as inner:
+            items = draw.shell_complete(inner, incomplete)
+            if not incomplete.startswith("-"):
+                items += _target().shell_complete(inner, incomplete)
+        return super().shell_complete(ctx, incomplete) + items
+
+
+class _Draw(click.Command):
+    """The default command, whose defaults also come from the environment and a file."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta["script_arguments"] = ()
+        if "--" in args:
+            place = args.index("--")
+            ctx.meta["script_arguments"] = tuple(args[place + 1 :])
+            args = args[:place]
+        if ctx.resilient_parsing:
+            return super().parse_args(ctx, args)
+        if "-h" not in args and "--help" not in args:
+            config.check_environment(os.environ)
+            ctx.default_map = config.file_defaults(_working_folder())
+        try:
+            return super().parse_args(ctx, args)
+        except click.BadParameter as error:
+            message = error.format_message().rstrip(".") + "."
+            raise UsageError(message + _origin(error), hint=_HINT) from error
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write(help_text())
+
+
+def _commands() -> click.Group:
+    commands = [
+        _Draw(
+            "draw",
+            context_settings={**_CONTEXT, "allow_extra_args": True},
+            params=[_target(), *map(_option, OPTIONS)],
+            callback=_draw,
+            hidden=True,
+        ),
+        click.Command(
+            "list",
+            context_settings=_CONTEXT,
+            params=[click.Argument(["kind"], required=False, type=click.Choice(_listable()))],
+            callback=_list,
+            help=COMMANDS["list"],
+        ),
+        click.Command(
+            "doctor", context_settings=_CONTEXT, callback=_doctor, help=COMMANDS["doctor"]
+        ),
+    ]
+    group = _Commands(
+        "graphviz-cli",
+        commands={str(command.name): command for command in commands},
+        context_settings=_CONTEXT,
+    )
+    return click.version_option(__version__, "-V", "--version")(group)
+
+
+def _listable() -> tuple[str, ...]:
+    from graphviz_cli.cli.list import listable
+
+    return listable()
+
+
+def _target() -> click.Argument:
+    return click.Argument(["target"], type=click.Path())
+
+
+def _option(option: Option) -> click.Option:
+    attributes: dict[str, Any] = {"envvar": option.variable, "default": option.default}
+    spelling = [*option.flags, option.name]
+    if option.kind == "flag":
+        spelling[-2] += f"/{option.opposite}" if option.opposite else ""
+        attributes["is_flag"] = True
+    elif option.kind == "format":
+        attributes["shell_complete"] = _complete_format
+    else:
+        attributes["type"] = _type(option)
+    if option.repeatable or option.kind == "list":
+        attributes.update(multiple=True, default=())
+    return click.Option(spelling, help=option.help, hidden=option.hidden, **attributes)
+
+
+def _type(option: Option) -> Any:
+    if option.kind == "list":
+        return _words_of(option.choices)
+    if option.choices:
+        return click.Choice(option.choices)
+    types: Mapping[str, Any] = {
+        "path": click.Path(),
+        "whole": click.INT,
+        "positive": click.IntRange(min=1),
+        "seconds": click.FloatRange(min=0, min_open=True),
+        "depth": _depth,
+    }
+    return types.get(option.kind)
+
+
+def _depth(text: str | int) -> int | str:
+    if text in ("auto", "all"):
+        return text
+    try:
+        depth = int(text)
+    except ValueError:
+        depth = -1
+    if depth < 0:
+        raise click.BadParameter(f"{text!r} is not a number from 0 on, auto or all.")
+    return depth
+
+
+def _words_of(choices: tuple[str, ...]) -> Callable[[str], str]:
+    """Check words separated by commas; without choices, all are right."""
+
+    def words(text: str) -> str:
+        for word in filter(None, map(str.strip, text.split(","))):
+            if choices and word not in choices:
+                raise click.BadParameter(f"{word!r} is not one of {', '.join(choices)}.")
+        return text
+
+    return words
+
+
+def _complete_format(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    from graphviz_cli import registry
+
+    known = registry.names("exporters")
+    return [CompletionItem(name) for name in known if name.startswith(incomplete)]
+
+
+def _origin(error: click.BadParameter) -> str:
+    """Where a wrong value stands, if not on the command line."""
+    if error.ctx is None or error.param is None or error.param.name is None:
+        return ""
+    source = error.ctx.get_parameter_source(error.param.name)
+    if source is ParameterSource.ENVIRONMENT:
+        return f" It comes from {error.param.envvar}."
+    if source is ParameterSource.DEFAULT_MAP:
+        return " It comes from [tool.graphviz-cli] in pyproject.toml."
+    return ""
+
+
+def _working_folder() -> Path:
+    try:
+        return Path.cwd()
+    except OSError:
+        return Path("/")
+
+
+def _draw(**options: Any) -> Action:
+    context = click.get_current_context()
+    options["script_arguments"] = context.meta["script_arguments"]
+    target = options.pop("target")
+    if context.args:
+        raise UsageError(
+            f"There is one TARGET at a time, and {context.args[0]!r} is too many.",
+            hint=f"Arguments of a script come after --: graphviz-cli {target} -- {context.args[0]}",
+        )
+    given = [
+        option.flags[-1]
+        for option in OPTIONS
+        if option.name in _FOR_PROGRAMS
+        and context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE
+    ]
+
+    def action(streams: Streams) -> int:
+        from graphviz_cli.cli.color import wants_color
+        from graphviz_cli.cli.draw import draw
+        from graphviz_cli.cli.request import is_saved_graph, request
+
+        streams.quiet = options["quiet"]
+        streams.color = wants_color(
+            options["color"], os.environ, is_terminal=streams.err_is_terminal
+        )
+        if is_saved_graph(target) and (given or options["script_arguments"]):
+            what = given[0] if given else "An argument after --"
+            raise UsageError(
+                f"{what} needs a program to run, and {target} is a saved graph.",
+                hint="It was decided when the graph was saved.",
+            )
+        return draw(request(target, options, streams, os.environ), streams)
+
+    return action
+
+
+def _list(kind: str | None) -> Action:
+    def action(streams: Streams) -> int:
+        from graphviz_cli.cli.list import listable, listing
+
+        streams.write(listing(listable() if kind is None else (kind,)).encode())
+        return 0
+
+    return action
+
+
+def _doctor() -> Action:
+    def action(streams: Streams) -> int:
+        from graphviz_cli.cli.doctor import doctor
+
+        text, status = doctor()
+        streams.write(text.encode())
+        return status
+
+    return action
