@@ -1,0 +1,1 @@
+"""The typed graph: data, operations, traversal, saved form."""

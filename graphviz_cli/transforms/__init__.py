@@ -1,0 +1,1 @@
+"""Transforms: a graph in, a smaller or plainer graph out."""

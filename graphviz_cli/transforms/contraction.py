@@ -1,0 +1,256 @@
+"""Merge what happens in a module call into one node."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+
+from graphviz_cli.graph.model import (
+    NONE,
+    Annotation,
+    Combine,
+    Graph,
+    Node,
+    NodeKind,
+    Role,
+    TensorSpec,
+)
+from graphviz_cli.graph.operations import pruned, quotient
+from graphviz_cli.transforms.outline import LATEST
+
+_MOST_INPUTS = 20
+"""Inputs of the program stay visible, unless there are more."""
+
+_MOST_UNREACHED = 20
+"""Parameters that no gradient reaches stay visible, unless there are more."""
+
+_TENSORS = (Role.PARAMETER, Role.BUFFER)
+
+
+def contracted(graph: Graph, calls: Iterable[int]) -> Graph:
+    """Make each of these calls one MODULE node.
+
+    It is named after the class, and its outputs are the tensors that leave it, those of its last op
+    first; the numbers at its edges count these outputs, and its inputs in the order of the forward
+    pass. Leaves that only the call uses go into it; one that something else uses too stays, and so
+    do the program's inputs and the parameters that no gradient reaches, while they are few. The
+    annotation `unreached` counts the latter where they went into the node. Calls within calls do
+    not matter, and a call that is one MODULE node already stays what it is.
+    """
+    units = _units(graph, set(calls))
+    if not any(unit != NONE for unit in units):
+        return graph
+    return _Contraction(graph, units).graph()
+
+
+def _units(graph: Graph, calls: set[int]) -> array[int]:
+    """The outermost of `calls` that each call of the graph is in; NONE if it is in none."""
+    parents = [NONE if call.parent is None else call.parent for call in graph.modules]
+    units = array("i", [NONE]) * len(parents)
+    known = bytearray(len(parents))
+    for call in range(len(parents)):
+        path = []
+        while call != NONE and not known[call]:
+            path.append(call)
+            call = parents[call]
+        unit = NONE if call == NONE else units[call]
+        for inner in reversed(path):
+            if unit == NONE and inner in calls:
+                unit = inner
+            units[inner] = unit
+            known[inner] = 1
+    return units
+
+
+class _Contraction:
+    """The state while calls of one graph are merged."""
+
+    def __init__(self, graph: Graph, unit_of_call: array[int]) -> None:
+        self.source = graph
+        self.unit_of_call = unit_of_call
+        kinds = graph.nodes.kinds
+        leaves = [kind in (NodeKind.LEAF, NodeKind.CONSTANT) for kind in kinds.values]
+        self.is_leaf = bytearray(map(leaves.__getitem__, kinds.codes))
+        self.unread: list[int] = []
+        self.units = array("i", [*unit_of_call, NONE])
+        self.units = array("i", map(self.units.__getitem__, graph.nodes.modules))
+        self._place_leaves()
+
+    def graph(self) -> Graph:
+        """The graph with one node for every unit."""
+        members = self._members()
+        if not members:
+            return self.source
+        representatives = array("i", range(len(self.units)))
+        for nodes in members.values():
+            for node in nodes:
+                representatives[node] = nodes[0]
+        outputs = self._outputs(members)
+        described = {
+            nodes[0]: self._described(unit, nodes, outputs[unit]) for unit, nodes in members.items()
+        }
+        graph = self._renumbered(members, outputs)
+        if self.unread:
+            graph = graph.annotated(self._unreached())
+        described.update(self._rehomed(members))
+        return pruned(quotient(graph, representatives, described))
+
+    def _place_leaves(self) -> None:
+        """Decide for every leaf whether it goes into a unit: that of all who read it."""
+        graph, units = self.source, self.units
+        nodes, edges = graph.nodes, graph.edges
+        readers: dict[int, int] = {}
+        for source, target in zip(edges.sources, edges.targets):
+            if self.is_leaf[target]:
+                unit = units[source]
+                readers[target] = unit if readers.get(target, unit) == unit else NONE
+        inputs, unreached = [], []
+        for leaf, is_leaf in enumerate(self.is_leaf):
+            if not is_leaf:
+                continue
+            owner = units[leaf]
+            unit = readers.get(leaf, owner)
+            if unit != owner and nodes.roles[leaf] in _TENSORS and self._is_elsewhere(leaf, unit):
+                unit = NONE  # a weight that one call owns and another one uses is worth a look
+            if unit != NONE and owner != unit and nodes.roles[leaf] not in _TENSORS:
+                inputs.append(leaf)
+            if leaf not in readers and unit != NONE and nodes.kinds[leaf] is NodeKind.LEAF:
+                unreached.append(leaf)
+            units[leaf] = unit
+        roots = {root.node for root in graph.roots}
+        for few, limit in ((inputs, _MOST_INPUTS), (unreached, _MOST_UNREACHED)):
+            if len(few) <= limit:
+                for leaf in few:
+                    units[leaf] = NONE
+        for root in roots:
+            if self.is_leaf[root]:
+                units[root] = NONE
+        self.unread = [leaf for leaf in unreached if units[leaf] != NONE]
+
+    def _is_elsewhere(self, leaf: int, unit: int) -> bool:
+        """Whether a leaf belongs to a call that is neither in a unit nor around it."""
+        home = self.source.nodes.modules[leaf]
+        if home == NONE or unit == NONE:
+            return False
+        around: int | None = unit
+        while around is not None and around != home:
+            around = self.source.modules[around].parent
+        return around is None
+
+    def _members(self) -> dict[int, list[int]]:
+        members: dict[int, list[int]] = {}
+        for node, unit in enumerate(self.units):
+            if unit != NONE:
+                members.setdefault(unit, []).append(node)
+        nodes = self.source.nodes
+        for unit in list(members):
+            first, *others = members[unit]
+            is_done = nodes.kinds[first] is NodeKind.MODULE and nodes.modules[first] == unit
+            if is_done and not others:
+                self.units[first] = NONE
+                del members[unit]
+        return members
+
+    def _outputs(self, members: dict[int, list[int]]) -> dict[int, dict[tuple[int, int], int]]:
+        """For every unit the tensors that leave it, numbered: those of its last op first."""
+        graph, units = self.source, self.units
+        edges = graph.edges
+        leaving: dict[int, set[tuple[int, int]]] = {unit: set() for unit in members}
+        for source, target, output_nr in zip(edges.sources, edges.targets, edges.output_nrs):
+            unit = units[target]
+            if unit != NONE and units[source] != unit:
+                leaving[unit].add((target, output_nr))
+        for root in graph.roots:
+            if units[root.node] != NONE:
+                leaving[units[root.node]].add((root.node, root.output_nr))
+        numbers = graph.nodes.sequence_nrs
+        return {
+            unit: {
+                tensor: number
+                for number, tensor in enumerate(
+                    sorted(tensors, key=lambda t: (-numbers[t[0]], t[0], t[1]))
+                )
+            }
+            for unit, tensors in leaving.items()
+        }
+
+    def _described(
+        self, unit: int, members: list[int], outputs: dict[tuple[int, int], int]
+    ) -> Node:
+        nodes, call = self.source.nodes, self.source.modules[unit]
+        specs: list[TensorSpec] = []
+        for node, output_nr in outputs:
+            known = nodes.outputs[node]
+            # A CUT or a leaf may have no outputs of its own: nothing is known of the tensor.
+            specs.append(known[output_nr] if output_nr < len(known) else TensorSpec(None, "", ""))
+        order = [nodes.sequence_nrs[m] for m in members if nodes.sequence_nrs[m] != NONE]
+        return Node(
+            members[0],
+            NodeKind.MODULE,
+            call.type or self._summary(members),
+            (call.path,) if call.path else (),
+            outputs=tuple(specs),
+            module=unit,
+            sequence_nr=min(order, default=None),
+        )
+
+    def _summary(self, members: list[int]) -> str:
+        """The most frequent ops, for a loop or a stretch that has no class."""
+        nodes = self.source.nodes
+        counts = Counter(nodes.names[m] for m in members if not self.is_leaf[m])
+        names = [name.partition("Backward")[0] for name, _ in counts.most_common(3)]
+        return ", ".join(names) + (", …" if len(counts) > 3 else "")
+
+    def _renumbered(
+        self, members: dict[int, list[int]], outputs: dict[int, dict[tuple[int, int], int]]
+    ) -> Graph:
+        """The graph with the numbers that edges and roots will have at the merged nodes."""
+        graph, units = self.source, self.units
+        edges = graph.edges
+        input_nrs, output_nrs = array("i", edges.input_nrs), array("i", edges.output_nrs)
+        entering: dict[int, list[int]] = {unit: [] for unit in members}
+        for k, (source, target) in enumerate(zip(edges.sources, edges.targets)):
+            unit = units[target]
+            if units[source] == unit:
+                continue
+            if unit != NONE:
+                output_nrs[k] = outputs[unit][target, output_nrs[k]]
+            if units[source] != NONE:
+                entering[units[source]].append(k)
+        numbers = graph.nodes.sequence_nrs
+        for rows in entering.values():
+            rows.sort(
+                key=lambda k: (
+                    numbers[edges.sources[k]] if numbers[edges.sources[k]] != NONE else LATEST,
+                    edges.input_nrs[k],
+                )
+            )
+            for number, k in enumerate(rows):
+                input_nrs[k] = number
+        roots = tuple(
+            root
+            if units[root.node] == NONE
+            else replace(root, output_nr=outputs[units[root.node]][root.node, root.output_nr])
+            for root in graph.roots
+        )
+        edges = replace(edges, input_nrs=input_nrs, output_nrs=output_nrs)
+        return replace(graph, edges=edges, roots=roots)
+
+    def _unreached(self) -> Annotation:
+        known = self.source.annotations.get("unreached")
+        values: dict[int, float | int | str] = dict(known.values) if known else {}
+        values.update(dict.fromkeys(self.unread, 1))
+        return Annotation("unreached", values, combine=Combine.SUM)
+
+    def _rehomed(self, members: dict[int, list[int]]) -> dict[int, Node]:
+        """Leaves that stay although their call is gone move to the call around it."""
+        nodes, calls = self.source.nodes, self.source.modules
+        moved = {}
+        for leaf, is_leaf in enumerate(self.is_leaf):
+            home = nodes.modules[leaf] if is_leaf and self.units[leaf] == NONE else NONE
+            unit = NONE if home == NONE else self.unit_of_call[home]
+            if unit in members:
+                moved[leaf] = replace(nodes[leaf], module=calls[unit].parent)
+        return moved

@@ -1,0 +1,201 @@
+"""Plumbing away: view ops become part of the op whose output they view."""
+
+from __future__ import annotations
+
+import re
+from array import array
+from dataclasses import dataclass, replace
+
+from graphviz_cli.graph.model import Annotation, Combine, EdgeTable, Graph, Node, NodeKind
+from graphviz_cli.graph.operations import quotient
+
+# Ops that give the same elements in another arrangement: by view, by copy (clone, and what
+# functionalization makes of views), and for nested tensors.
+_VIEW = re.compile(
+    r"(Alias|Expand|Permute|ReshapeAlias|Squeeze|T|Transpose|UnsafeView|Unsqueeze|View)(Copy)?"
+    r"Backward(AutogradNestedTensor)?\d+"
+    r"|(Clone|LazyClone|Lift|LiftFresh|MkldnnReshape|ReshapeCopy)Backward\d+"
+)
+_SLICE = re.compile(r"SliceBackward\d+")
+
+_LATE = 2**31
+
+
+@dataclass(frozen=True, slots=True)
+class Hide:
+    """Merge view ops into the op whose output they view.
+
+    A view, transpose, expand, clone and the like changes no number: it only says how the next op
+    reads them. A view of a leaf (the transposed weight of a linear layer) is merged into the first
+    op that reads it, so that the leaf stays what it is. A view that is a root stays. The annotation
+    `views` counts what was merged.
+    """
+
+    views: bool = True
+
+    def apply(self, graph: Graph) -> Graph:
+        """The graph without its view ops, or the same one if nothing is to be hidden."""
+        if not self.views:
+            return graph
+        owners = _Owners(graph)
+        if not owners.representatives:
+            return graph
+        known = graph.annotations.get("views")
+        values = dict(known.values) if known is not None else {}
+        for view in sorted(owners.representatives):
+            before = values.get(view, 0)
+            values[view] = 1 + (before if isinstance(before, int) else 0)
+        graph = graph.annotated(Annotation("views", values, combine=Combine.SUM))
+        representatives = array("i", range(len(graph.nodes)))
+        for view, owner in owners.representatives.items():
+            representatives[view] = owner
+        return quotient(replace(graph, edges=owners.edges()), representatives, owners.named())
+
+
+class _Owners:
+    """Finds out, for every view op that can be hidden, which op it becomes part of."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.made_from = _views(graph)
+        self.bases: dict[int, tuple[int, int]] = {}
+        self.representatives: dict[int, int] = {}
+        if self.made_from:
+            self._find_bases()
+            self._find_owners()
+
+    def edges(self) -> EdgeTable:
+        """The edges, those into a hidden view leading to what it views, its own ones gone."""
+        bases, hidden = self.bases, self.representatives
+        edges = self.graph.edges
+        rows = [k for k, source in enumerate(edges.sources) if source not in hidden]
+        targets = array("i", map(edges.targets.__getitem__, rows))
+        output_nrs = array("i", map(edges.output_nrs.__getitem__, rows))
+        for row, target in enumerate(targets):
+            if target in hidden:
+                targets[row], output_nrs[row] = bases[target]
+        return EdgeTable(
+            array("i", map(edges.sources.__getitem__, rows)),
+            targets,
+            array("i", map(edges.input_nrs.__getitem__, rows)),
+            output_nrs,
+        )
+
+    def named(self) -> dict[int, Node]:
+        """Ops without a name of their own that get that of their first view.
+
+        In `q = self.query(x).view(...)` the user's name belongs to the view.
+        """
+        nodes = self.graph.nodes
+        first: dict[int, int] = {}
+        for view, owner in self.representatives.items():
+            # A view of a leaf is merged into an op that it is an input of.
+            if self.bases[view][0] == owner and nodes.user_names[view]:
+                known = first.setdefault(owner, view)
+                if nodes.sequence_nrs[view] < nodes.sequence_nrs[known]:
+                    first[owner] = view
+        return {
+            owner: replace(nodes[owner], names=nodes.user_names[view])
+            for owner, view in first.items()
+            if not nodes.user_names[owner] and len(nodes.outputs[owner]) == 1
+        }
+
+    def _find_bases(self) -> None:
+        """Follow views of views down to the output that they view."""
+        bases, made_from = self.bases, self.made_from
+        for view in made_from:
+            path: dict[int, None] = {}
+            node = view
+            while node in made_from and node not in bases and node not in path:
+                path[node] = None
+                node = made_from[node][0]
+            if node in path:  # a cycle, which only a folded graph can have
+                bases.update((member, (member, 0)) for member in path)
+                continue
+            base = bases.get(node)
+            if base is not None and base[0] == node:
+                base = None
+            for member in reversed(path):
+                base = base or made_from[member]
+                bases[member] = base
+
+    def _find_owners(self) -> None:
+        """Views of an op belong to it, views of anything else to the first op that reads them."""
+        kinds = self.graph.nodes.kinds
+        are_ops = [kind in (NodeKind.FUNCTION, NodeKind.MODULE) for kind in kinds.values]
+        is_op = [are_ops[code] for code in kinds.codes]
+        of_leaves = set()
+        for view, (base, _) in self.bases.items():
+            if base == view:
+                continue
+            if is_op[base]:
+                self.representatives[view] = base
+            else:
+                of_leaves.add(view)
+        if not of_leaves:
+            return
+        readers: dict[int, list[int]] = {view: [] for view in of_leaves}
+        waiting = dict.fromkeys(of_leaves, 0)
+        for source, target in zip(self.graph.edges.sources, self.graph.edges.targets):
+            if target in readers:
+                readers[target].append(source)
+                waiting[target] += source in of_leaves
+        ready = sorted(view for view, count in waiting.items() if not count)
+        numbers = self.graph.nodes.sequence_nrs
+
+        def rank(node: int) -> tuple[int, int]:
+            return (_LATE if numbers[node] < 0 else numbers[node], node)
+
+        for view in ready:  # grows while it is read: what reads a view comes before it
+            candidates = [
+                self.representatives.get(reader, reader)
+                for reader in readers[view]
+                if is_op[reader]
+            ]
+            if candidates:
+                self.representatives[view] = min(candidates, key=rank)
+            below = self.made_from[view][0]
+            if below in of_leaves:
+                waiting[below] -= 1
+                if not waiting[below]:
+                    ready.append(below)
+
+
+def _views(graph: Graph) -> dict[int, tuple[int, int]]:
+    """The view ops that make one thing from one thing: what they view, and its output's number."""
+    names = graph.nodes.names
+    views = {code for code, name in enumerate(names.values) if _VIEW.fullmatch(name)}
+    slices = {code for code, name in enumerate(names.values) if _SLICE.fullmatch(name)}
+    if not views and not slices:
+        return {}
+    plumbing = views | slices
+    kinds = [kind is NodeKind.FUNCTION for kind in graph.nodes.kinds.values]
+    roots = {root.node for root in graph.roots}
+    made_from: dict[int, tuple[int, int]] = {}
+    several: set[int] = set()
+    for source, target, output_nr in zip(
+        graph.edges.sources, graph.edges.targets, graph.edges.output_nrs
+    ):
+        if names.codes[source] in plumbing:
+            if source in made_from:
+                several.add(source)
+            made_from[source] = (target, output_nr)
+    return {
+        view: (target, output_nr)
+        for view, (target, output_nr) in made_from.items()
+        if view not in several
+        and view not in roots
+        and kinds[graph.nodes.kinds.codes[view]]
+        and (names.codes[view] in views or _takes_everything(graph, view, target, output_nr))
+    }
+
+
+def _takes_everything(graph: Graph, view: int, target: int, output_nr: int) -> bool:
+    """Whether a slice leaves nothing out, as `x[:, :]` does."""
+    ours, theirs = graph.nodes.outputs[view], graph.nodes.outputs[target]
+    return (
+        len(ours) == 1
+        and output_nr < len(theirs)
+        and ours[0].shape is not None
+        and ours[0].shape == theirs[output_nr].shape
+    )
