@@ -22,7 +22,9 @@ from torch.nn.modules.module import (
     register_module_forward_pre_hook,
 )
 
-from graphviz_cli.capture.modules import OPEN, ModuleCalls
+from graphviz_cli.capture.cuts import Cuts
+from graphviz_cli.capture.frames import Origin
+from graphviz_cli.capture.modules import OPEN, ModuleCalls, Running
 from graphviz_cli.capture.number_line import NumberLine
 from graphviz_cli.capture.source import CHANGED, Sources
 from graphviz_cli.capture.torch_calls import NAMELESS, TorchCalls
@@ -49,15 +51,18 @@ class Attribution:
 
     It costs a few microseconds per torch call; with `sources=False` only module calls are noted,
     at nothing per torch call. The graph, its values and the random numbers are as without it. What
-    was noted can be asked for within the block and after it.
+    was noted can be asked for within the block and after it. With `cuts` (and `sources`) it also
+    notes where the gradient is lost, in `self.cuts`.
     """
 
-    def __init__(self, *, sources: bool = True) -> None:
+    def __init__(self, *, sources: bool = True, cuts: bool = False) -> None:
         self._module_calls = ModuleCalls()
-        self._torch_calls = TorchCalls(self._module_calls) if sources else None
+        self._torch_calls = TorchCalls(self._module_calls, cuts=cuts) if sources else None
         self._sources = Sources()
         self._handles: list[Any] = []
         self._thread: int | None = None
+        self._paused_at = 0
+        """How deep the module call is within which torch calls are not noted."""
 
     def __enter__(self) -> Self:
         self._thread = threading.get_ident()
@@ -93,12 +98,22 @@ class Attribution:
     def _enter_module(self, module: torch.nn.Module, args: Any) -> None:
         if threading.get_ident() == self._thread:
             self._module_calls.enter(module)
+            if self._torch_calls is None:
+                return
+            if torch.is_grad_enabled():
+                self._torch_calls.resume()
+            elif self._torch_calls.pause():
+                self._paused_at = self._module_calls.depth
 
     def _leave_module(self, module: torch.nn.Module, args: Any, value: Any) -> None:
         if threading.get_ident() == self._thread:
             self._module_calls.leave(module)
-            if self._torch_calls is not None:
-                self._torch_calls.note_module_value(module, value, sys._getframe(1))
+            if self._torch_calls is None:
+                return
+            if self._module_calls.depth < self._paused_at and self._torch_calls.resume():
+                frame = sys._getframe(1)
+                self._torch_calls.note_module_without_gradients(module, args, value, frame)
+            self._torch_calls.note_module_value(module, value, sys._getframe(1))
 
     def modules(self, top_names: Mapping[int, str]) -> tuple[ModuleCall, ...]:
         """All module calls in the order in which they began; `keep_calls` leaves those of a graph.
@@ -108,6 +123,34 @@ class Attribution:
         several of it live at the same time.
         """
         return self._module_calls.table(top_names)
+
+    @property
+    def cuts(self) -> Cuts | None:
+        """Where the gradient was lost; None where that was not asked for."""
+        return None if self._torch_calls is None else self._torch_calls.cuts
+
+    def call_of(self, running: Running | None) -> int:
+        """The index in `modules()` of a call that was running at a time, or NONE."""
+        return self._module_calls.index(running)
+
+    def explain(
+        self, origin: Origin, receiver: Origin | None = None
+    ) -> tuple[SourceLocation | None, tuple[str, ...]]:
+        """The expression that a call stands in, and the variables that receive its value.
+
+        `receiver` is the origin that got the value from the module call that made it.
+        """
+        mask, site, *receivers = origin
+        if site is None:
+            return None, ()
+        receivers += () if receiver is None else receiver[2:]
+        names = [
+            name
+            for place in receivers
+            if place.is_user or not site.is_user
+            for name in self._sources.variables(place, mask)
+        ]
+        return self._sources.location(site, mask), tuple(dict.fromkeys(names))
 
     def resolve(self, sequence_nrs: Sequence[int]) -> Attributed:
         """What made the nodes with these numbers (`node._sequence_nr()`).

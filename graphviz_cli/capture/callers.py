@@ -9,6 +9,7 @@ import sysconfig
 from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import islice
+from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, TypeVar
 
@@ -22,7 +23,10 @@ _NAME_LENGTH = 40
 @cache
 def real_path(file: str) -> str:
     """The path of a source file without links."""
-    return os.path.realpath(file)
+    try:
+        return os.path.realpath(file)
+    except OSError:  # a relative one, and the program has deleted its working folder
+        return file
 
 
 def _folder(path: str) -> str:
@@ -39,6 +43,8 @@ _LIBRARIES = (
     },
     _TORCH,
 )
+_PACKAGE_FOLDERS = {"site-packages", "dist-packages"}
+"""Also those of a user, of another environment and of the system."""
 
 
 def is_ours(code: CodeType) -> bool:
@@ -53,8 +59,12 @@ def is_torch(code: CodeType) -> bool:
 
 def is_library(code: CodeType) -> bool:
     """The code is Python's, torch's or that of another installed distribution."""
-    file = code.co_filename
-    return file.startswith("<frozen") or real_path(file).startswith(_LIBRARIES)
+    file = real_path(code.co_filename)
+    return (
+        code.co_filename.startswith("<frozen")
+        or file.startswith(_LIBRARIES)
+        or not _PACKAGE_FOLDERS.isdisjoint(Path(file).parts)
+    )
 
 
 def begin(function: Callable[..., Result], *args: Any, **options: Any) -> Result:

@@ -22,6 +22,9 @@ from graphviz_cli.graph.model import NONE, ModuleCall
 if TYPE_CHECKING:
     from graphviz_cli.capture.frames import Site
 
+Running = tuple[int, int]
+"""A call that is running: its index, and the number of the place where its module is called."""
+
 OPEN: Final = 2**62
 """The end of a call that is still running."""
 
@@ -79,6 +82,11 @@ class ModuleCalls:
     def __len__(self) -> int:
         return len(self.starts)
 
+    @property
+    def depth(self) -> int:
+        """How many calls are running."""
+        return len(self._stack)
+
     def enter(self, module: torch.nn.Module) -> None:
         """A call of `module` begins."""
         parent, caller = self._stack[-1] if self._stack else (NONE, self._outside)
@@ -102,6 +110,20 @@ class ModuleCalls:
             while stack[-1][1].module() is not module:
                 self._close()
             self._close()
+
+    @property
+    def running(self) -> Running | None:
+        """The innermost call."""
+        return (self._stack[-1][0], self._stack[-1][1].index) if self._stack else None
+
+    def index(self, running: Running | None) -> int:
+        """The index of a call that was running then; NONE for one that was dropped since."""
+        if running is None:
+            return NONE
+        call, place = running
+        if call < len(self._place_numbers) and self._place_numbers[call] == place:
+            return call
+        return self._place_numbers.index(place) if place in self._place_numbers else NONE
 
     def leave_all(self) -> None:
         """End all calls that are still running."""

@@ -15,6 +15,7 @@ from graphviz_cli.graph.model import NONE, Column, ModuleCall, SourceLocation
 
 if TYPE_CHECKING:
     from graphviz_cli.capture.attribution import Attribution
+    from graphviz_cli.capture.cuts import Cut
     from graphviz_cli.capture.names import TensorNames
 
 _NOWHERE = -1
@@ -47,12 +48,14 @@ def origins_of(
     names: TensorNames,
     sequence_nrs: Sequence[int],
     leaves: Sequence[Leaf],
+    cuts: Sequence[Cut] = (),
 ) -> Origins:
     """Ask an attribution for the ops with these numbers, and place the leaves.
 
     A leaf belongs to the first call of the module that owns it, or of the nearest one around that.
-    Leaves without edges follow behind the nodes that `sequence_nrs` are of.
+    The cuts follow behind the nodes that `sequence_nrs` are of, leaves without edges behind those.
     """
+    sequence_nrs = [*sequence_nrs, *[UNNUMBERED] * len(cuts)]
     found = attribution.resolve([_NOWHERE if nr == UNNUMBERED else nr for nr in sequence_nrs])
     calls = attribution.modules(names.module_paths)
     missing = [leaf for leaf in leaves if leaf.id >= len(sequence_nrs)]
@@ -60,13 +63,31 @@ def origins_of(
     owners = _Owners(calls, found.modules)
     for leaf in leaves:
         modules[leaf.id] = owners.call(leaf.called.owner)
+    first_cut = len(sequence_nrs) - len(cuts)
+    explained = [attribution.explain(cut.origin, cut.receiver) for cut in cuts]
+    for row, cut in enumerate(cuts, first_cut):
+        modules[row] = attribution.call_of(cut.call)
     kept, renumbered = keep_calls(calls, modules)
     renumbered.append(NONE)  # where NONE, being -1, points to
     return Origins(
         kept,
         array("i", [renumbered[call] for call in modules]),
-        patched(found.sources, {leaf.id: None for leaf in missing}, len(modules)),
-        patched(found.names, {leaf.id: () for leaf in missing}, len(modules)),
+        patched(
+            found.sources,
+            {
+                **{leaf.id: None for leaf in missing},
+                **{row: source for row, (source, _) in enumerate(explained, first_cut)},
+            },
+            len(modules),
+        ),
+        patched(
+            found.names,
+            {
+                **{leaf.id: () for leaf in missing},
+                **{row: names for row, (_, names) in enumerate(explained, first_cut)},
+            },
+            len(modules),
+        ),
     )
 
 

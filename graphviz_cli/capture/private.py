@@ -225,10 +225,22 @@ def checkpoint_inputs(frame: Any) -> list[Any]:
 # Observers: torch/nn/modules/module.py, torch/overrides.py
 
 
+def is_view(tensor: torch.Tensor) -> bool:
+    """Whether a tensor shares its history with the one that it is a view of."""
+    with torch._C.DisableTorchFunction():
+        return tensor._is_view()
+
+
 def is_computed(tensor: torch.Tensor) -> bool:
     """Whether a tensor has a node; unlike `grad_fn` this makes no Python object of it."""
     with torch._C.DisableTorchFunction():
         return tensor.requires_grad and not tensor.is_leaf
+
+
+def requires_grad(tensor: torch.Tensor) -> bool:
+    """Whether autograd follows a tensor; unlike the attribute this asks no function mode."""
+    with torch._C.DisableTorchFunction():
+        return tensor.requires_grad
 
 
 def module_parts(module: torch.nn.Module) -> Iterable[tuple[str, torch.nn.Module | None]]:
@@ -260,13 +272,27 @@ def running_modules(frame: FrameType | None) -> set[int]:
     return found
 
 
-def remove_function_mode(mode: TorchFunctionMode) -> None:
-    """Take a mode off this thread's stack, also from below modes that were left there."""
+def remove_function_mode(mode: TorchFunctionMode) -> int | None:
+    """Take a mode off this thread's stack, from wherever in it.
+
+    Returns how many modes are above its place, or None if it was not there.
+    """
     torch_overrides: Any = overrides
     if mode not in torch_overrides._get_current_function_mode_stack():
-        return
+        return None
     above = []
     while (top := torch_overrides._pop_mode()) is not mode:
         above.append(top)
     for other in reversed(above):
+        torch_overrides._push_mode(other)
+    return len(above)
+
+
+def insert_function_mode(mode: TorchFunctionMode, above: int) -> None:
+    """Put a mode onto this thread's stack, below the topmost `above` of those that are there."""
+    torch_overrides: Any = overrides
+    depth = len(torch_overrides._get_current_function_mode_stack())
+    others = [torch_overrides._pop_mode() for _ in range(min(above, depth))]
+    torch_overrides._push_mode(mode)
+    for other in reversed(others):
         torch_overrides._push_mode(other)

@@ -265,18 +265,17 @@ def _shown_as(name: str, folder: str, search_path: Iterable[str]) -> str:
     Relative to the folder of installed packages, else to the folder in which the program began,
     else to the nearest folder from which it could be imported; else its bare name.
     """
-    path = Path(os.path.abspath(os.path.join(folder, name)))  # noqa: PTH100, PTH118 - keeps links
-    if path.name.startswith("<") or path.parent.name.startswith(_NOTEBOOK_FOLDER):
+    path = Path(os.path.normpath(os.path.join(folder, name)))  # noqa: PTH118
+    is_cell = path.name.startswith("<") or path.parent.name.startswith(_NOTEBOOK_FOLDER)
+    if is_cell or not path.is_absolute():
         return path.name
     for position in range(len(path.parts) - 1, 0, -1):
         if path.parts[position - 1] in _PACKAGE_FOLDERS:
             return "/".join(path.parts[position:])
-    bases = [
-        *([folder] if folder else []),
-        sysconfig.get_path("stdlib"),
-        *sorted(search_path, key=len, reverse=True),
-    ]
-    for base in map(Path, bases):
+    importable = sorted(search_path, key=len, reverse=True)
+    for base in map(Path, (folder, sysconfig.get_path("stdlib"), *importable)):
+        if not base.is_absolute():
+            continue
         for file, place in ((path, base), (path.resolve(), base.resolve())):
             if file.is_relative_to(place):
                 return file.relative_to(place).as_posix()

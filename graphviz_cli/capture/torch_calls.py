@@ -13,6 +13,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from graphviz_cli.capture import private
+from graphviz_cli.capture.cuts import Cuts
 from graphviz_cli.capture.frames import Origin, Sites
 from graphviz_cli.capture.modules import ModuleCalls
 from graphviz_cli.capture.private import next_sequence_nr
@@ -31,8 +32,10 @@ class TorchCalls(TorchFunctionMode):
     ops (`ReshapeAliasBackward0` becomes `ViewBackward0`).
     """
 
-    def __init__(self, module_calls: ModuleCalls) -> None:
+    def __init__(self, module_calls: ModuleCalls, *, cuts: bool = False) -> None:
         super().__init__()
+        self.cuts = Cuts(self._locate, lambda: module_calls.running) if cuts else None
+        """Told of every call; None if nobody shall be."""
         self.starts = array("q")
         self.ends = array("q")
         self.origins: list[Origin] = []
@@ -48,23 +51,38 @@ class TorchCalls(TorchFunctionMode):
         self._sites = Sites()
         self._outer_sites = module_calls.outer_sites
         self._last_value = 0
-        self._apply: Any = None
-        self._watching_apply: Any = None
+        self._above: int | None = None
+        """While paused, how many modes are above the place of this one."""
 
     def watch(self) -> None:
         """Begin to note the torch calls of this thread."""
         self.thread = threading.get_ident()
-        # No TorchFunctionMode sees this one way of making nodes.
-        self._apply = vars(torch.autograd.Function)["apply"]
-        self._watching_apply = classmethod(self._watched(self._apply.__func__))
-        _set_apply(self._watching_apply)
+        _watch_custom_functions(self)
         self.__enter__()  # type: ignore[no-untyped-call]
 
     def unwatch(self) -> None:
         """Leave torch as it was."""
         private.remove_function_mode(self)
-        if vars(torch.autograd.Function)["apply"] is self._watching_apply:
-            _set_apply(self._apply)
+        _unwatch_custom_functions(self)
+
+    def pause(self) -> bool:
+        """Note nothing until `resume`, where there are no gradients; False if it is paused already.
+
+        Under any mode some of torch's modules compute another way than without gradients they
+        otherwise do (`TransformerEncoder`, `MultiheadAttention`: their fast path).
+        """
+        if self._above is not None:
+            return False
+        self._above = private.remove_function_mode(self)
+        return self._above is not None
+
+    def resume(self) -> bool:
+        """End a pause; False if there was none."""
+        if self._above is None:
+            return False
+        private.insert_function_mode(self, self._above)
+        self._above = None
+        return True
 
     def __torch_function__(
         self,
@@ -74,23 +92,31 @@ class TorchCalls(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Call the function and note the nodes that this made."""
+        cuts = self.cuts
+        destroyed = None if cuts is None else cuts.before(function, args)
         start = next_sequence_nr()
         value = function(*args, **kwargs) if kwargs else function(*args)
-        if next_sequence_nr() != start:
-            self._note(start, value, sys._getframe(1), args)
+        end = next_sequence_nr()
+        if end != start:
+            self.note(start, value, sys._getframe(1), args)
+        if cuts is not None and threading.get_ident() == self.thread:
+            frame = sys._getframe(1)
+            cuts.after((function, args, kwargs), value, (start, end), destroyed, frame)
         return value
 
-    def _watched(self, apply: Callable[..., Any]) -> Callable[..., Any]:
-        def watched_apply(function: Any, *args: Any, **kwargs: Any) -> Any:
-            start = next_sequence_nr()
-            value = apply(function, *args, **kwargs)
-            if next_sequence_nr() != start:
-                self._note(start, value, sys._getframe(1), ())
-            return value
+    def note_module_without_gradients(
+        self, module: torch.nn.Module, args: tuple[Any, ...], value: Any, frame: FrameType
+    ) -> None:
+        """A module's call during a pause, which torch runs in `frame`, has given `value`."""
+        if self.cuts is not None and frame.f_back is not None:
+            kwargs = frame.f_locals.get("kwargs")
+            self.cuts.module_called(module, (*args, kwargs), value, frame.f_back)
 
-        return watched_apply
+    def _locate(self, frame: FrameType) -> Origin:
+        return self._sites.origin(SINGLE, frame, self._outer_sites)
 
-    def _note(self, start: int, value: Any, frame: FrameType, args: tuple[Any, ...]) -> None:
+    def note(self, start: int, value: Any, frame: FrameType, args: tuple[Any, ...]) -> None:
+        """The call that `frame` made with `args` gave `value` and made nodes from `start` on."""
         # In a backward pass torch takes the modes along to its other threads.
         if threading.get_ident() != self.thread:
             return
@@ -99,16 +125,13 @@ class TorchCalls(TorchFunctionMode):
         if isinstance(value, torch.Tensor):
             self._last_value = id(value)
             # The node of a view that was changed in place is made when it is next asked for.
-            if not (args and value is args[0] and value._is_view()):
+            if not (args and value is args[0] and private.is_view(value)):
                 mask = SINGLE
         elif value is None:
             mask = CHANGED
         elif end == start + 1 and isinstance(value, tuple | list) and len(value) <= _WIDEST_MASK:
-            mask = sum(
-                1 << position
-                for position, item in enumerate(value)
-                if isinstance(item, torch.Tensor) and item.requires_grad
-            )
+            computed = [isinstance(v, torch.Tensor) and private.is_computed(v) for v in value]
+            mask = sum(1 << position for position, is_output in enumerate(computed) if is_output)
         number = self._number(self._sites.origin(mask, frame, self._outer_sites))
         self.starts.append(start)
         self.ends.append(end)
@@ -116,6 +139,9 @@ class TorchCalls(TorchFunctionMode):
 
     def note_module_value(self, module: torch.nn.Module, value: Any, frame: FrameType) -> None:
         """A module's call, which torch runs in `frame`, is about to give `value`."""
+        if self.cuts is not None:
+            outer = frame.f_back
+            self.cuts.passed(value, lambda: self._sites.receivers(SINGLE, outer))
         # Its node is known only where a torch call gave the very same tensor and made no more.
         if not self.ends or id(value) != self._last_value or self.ends[-1] != next_sequence_nr():
             return
@@ -135,5 +161,71 @@ class TorchCalls(TorchFunctionMode):
         return number
 
 
-def _set_apply(apply: Any) -> None:
-    torch.autograd.Function.apply = apply  # type: ignore[method-assign]
+_watching: list[TorchCalls] = []
+"""Those that are to hear of custom Functions."""
+_torchs_apply: Any = vars(torch.autograd.Function)["apply"]
+_watched_apply: Any = _torchs_apply
+"""What stood there when the first of them began."""
+
+
+def _watching_apply(function: Any, *args: Any, **kwargs: Any) -> Any:
+    thread = threading.get_ident()
+    recorders = [c.cuts for c in _watching if c.cuts is not None and c.thread == thread]
+    for cuts in recorders:
+        cuts.enter_function()
+    start = next_sequence_nr()
+    try:
+        value = _watched_apply.__func__(function, *args, **kwargs)
+    except BaseException:
+        for cuts in recorders:
+            cuts.abandon_function()
+        raise
+    end = next_sequence_nr()
+    if end != start:
+        for calls in _watching:
+            calls.note(start, value, sys._getframe(1), ())
+    for cuts in recorders:
+        cuts.leave_function(function, args, value, (start, end), sys._getframe(1))
+    return value
+
+
+def _new_parameter(cls: Any, data: Any = None, *args: Any, **kwargs: Any) -> Any:
+    parameter = _torchs_new_parameter.__func__(cls, data, *args, **kwargs)
+    thread = threading.get_ident()
+    for calls in _watching:
+        if calls.cuts is not None and calls.thread == thread:
+            calls.cuts.new_parameter(data, parameter, sys._getframe(1))
+    return parameter
+
+
+_torchs_new_parameter: Any = vars(torch.nn.Parameter)["__new__"]
+_our_new_parameter: Any = staticmethod(_new_parameter)
+
+
+_our_apply: Any = classmethod(_watching_apply)
+
+
+def _watch_custom_functions(calls: TorchCalls) -> None:
+    """Let `calls` hear of custom Functions: no TorchFunctionMode sees this way of making nodes.
+
+    It is one function for all, since a program may keep what it finds: `relu = ReLU.apply`.
+    """
+    global _watched_apply
+    if not _watching:
+        _watched_apply = vars(torch.autograd.Function)["apply"]
+        torch.autograd.Function.apply = _our_apply  # type: ignore[method-assign]
+    if calls.cuts is not None and vars(torch.nn.Parameter)["__new__"] is _torchs_new_parameter:
+        # Nor this one, by which a tensor loses its history.
+        torch.nn.Parameter.__new__ = _our_new_parameter  # type: ignore[method-assign]
+    _watching.append(calls)
+
+
+def _unwatch_custom_functions(calls: TorchCalls) -> None:
+    global _watched_apply
+    _watching.remove(calls)
+    if not _watching:
+        if vars(torch.autograd.Function)["apply"] is _our_apply:
+            torch.autograd.Function.apply = _watched_apply  # type: ignore[method-assign]
+        _watched_apply = _torchs_apply
+        if vars(torch.nn.Parameter)["__new__"] is _our_new_parameter:
+            torch.nn.Parameter.__new__ = _torchs_new_parameter  # type: ignore[method-assign]

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from graphviz_cli.capture.attribution import Attribution
+from graphviz_cli.capture.callers import begin
 from graphviz_cli.graph.model import NONE, ModuleCall, SourceLocation
 
 
@@ -56,6 +57,6 @@ def explain(
 def observe(program: Callable[[], Any], **options: Any) -> list[ObservedOp]:
     """Run `program`, which gives one or more tensors, and explain their ops."""
     with Attribution() as attribution:
-        result = program()
+        result = begin(program)
     roots = result if isinstance(result, tuple) else (result,)
     return explain(attribution, *roots, **options)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import itertools
 import os
 import threading
 import weakref
@@ -580,6 +581,58 @@ def test_gradients_random_numbers_and_graph_are_the_same_with_and_without(source
     assert Odd.forward_calls == 2
 
 
+@pytest.mark.filterwarnings("ignore:.*nested tensors")
+def test_without_gradients_torchs_modules_take_the_same_path_as_ever() -> None:
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    encoder = nn.TransformerEncoder(layer, 2).eval()
+    x, padding = torch.rand(2, 5, 8), torch.tensor([[False] * 5, [False] * 3 + [True] * 2])
+
+    def program() -> torch.Tensor:
+        with torch.no_grad():
+            return encoder(x, src_key_padding_mask=padding)
+
+    expected = program()
+    fast_path_fills_padding_with_zeros = not expected[1, 3:].any()
+    assert fast_path_fills_padding_with_zeros
+    before = observer_traces()
+    with Attribution() as attribution:
+        assert torch.equal(program(), expected)
+        y = encoder(x).exp()
+    assert observer_traces() == before
+    ops = explain(attribution, y)
+    assert ops[-1].text == "encoder(x).exp()"
+    assert None not in [op.text for op in ops]
+
+
+def test_modes_that_the_program_enters_keep_their_order() -> None:
+    net = Net()
+    with Attribution():
+        with torch.device("cpu"):
+            before = _get_current_function_mode_stack()
+            with torch.no_grad():
+                net(torch.rand(4, 3))
+            assert _get_current_function_mode_stack() == before
+            assert len(before) == 2
+        assert _get_current_function_mode_stack() == before[:-1]
+
+
+def test_gradients_within_a_module_without_them_are_noted_again() -> None:
+    class Inner(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            with torch.enable_grad():
+                return Block()(x) * 2
+
+    inner = Inner()
+
+    def program() -> torch.Tensor:
+        with torch.no_grad():
+            return inner(torch.rand(4, 3))
+
+    ops = observe(program, top_names={id(inner): "inner"})
+    assert paths(ops) == ["inner.Block.fc", "inner.Block.fc", "inner.Block", "inner"]
+    assert ops[2].text == "self.fc(x).relu()"
+
+
 def test_without_sources_the_calls_alone_are_known() -> None:
     block = Block()
     with Attribution(sources=False) as attribution:
@@ -623,6 +676,42 @@ def test_modes_of_torch_work_within_the_block(mode: Any) -> None:
         expected = net(x)
     with Attribution(), mode:
         assert torch.equal(net(x), expected)
+
+
+def test_subclasses_and_modes_of_the_program_see_the_same_calls() -> None:
+    seen: list[str] = []
+
+    class Noted(torch.Tensor):
+        @classmethod
+        def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None):
+            seen.append(function.__name__)
+            return super().__torch_function__(function, types, args, kwargs or {})
+
+    class Noting(TorchFunctionMode):
+        def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None):
+            seen.append(f"mode {function.__name__}")
+            return function(*args, **(kwargs or {}))
+
+    net = Net()
+
+    def program() -> list[str]:
+        seen.clear()
+        with Noting():
+            x = torch.rand(4, 3).as_subclass(Noted).requires_grad_()
+            y = net(x) * 1
+            y[0].mul_(2)
+            y[0] = Square.apply(y[1])
+            y.chunk(2)
+        return list(seen)
+
+    expected = program()
+    with Attribution():
+        assert program() == expected
+    seen.clear()
+    with Noting(), Attribution():
+        net(torch.rand(4, 3))
+    assert "mode linear" in seen
+    assert not {"mode __get__", "mode _is_view"} & set(seen)
 
 
 def test_function_transforms_work_within_the_block() -> None:
@@ -681,6 +770,15 @@ def test_custom_functions_are_attributed() -> None:
 
     (op,) = observe(program)
     assert (op.op, op.text, op.names) == ("SquareBackward", "Square.apply(x)", ("y",))
+
+
+def test_custom_functions_are_attributed_under_a_name_taken_while_another_watched() -> None:
+    x = torch.rand(3, requires_grad=True)
+    with Attribution():
+        square = Square.apply
+    ops = observe(lambda: square(square(x)))
+    assert [op.text for op in ops] == ["square(x)", "square(square(x))"]
+    assert square(x).grad_fn is not None
 
 
 def test_checkpoints_are_attributed() -> None:
@@ -744,3 +842,35 @@ def test_without_code_of_the_users_own_the_librarys_line_is_shown(gpt2: nn.Modul
     assert len(sources) == len(ops)
     assert all(source.file.startswith("transformers/") for source in sources)
     assert any(op.names == ("hidden_states",) for op in ops)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_the_graphs_of_torchs_op_database_are_the_same_with_and_without() -> None:
+    pytest.importorskip("expecttest", reason="torch's op database needs expecttest")
+    from torch.testing._internal.common_methods_invocations import op_db
+
+    def graph(op: Any, sample: Any) -> list[Any]:
+        torch.manual_seed(0)
+        result = op.op(sample.input, *sample.args, **sample.kwargs)
+        leaves = torch.utils._pytree.tree_leaves(result)
+        roots = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor) and leaf.grad_fn]
+        ops = ops_of(*roots)
+        place = {node: position for position, node in enumerate(ops)}
+        return [
+            (node.name(), [(place.get(child), nr) for child, nr in node.next_functions])
+            for node in ops
+        ]
+
+    compared = 0
+    for op in op_db:
+        if torch.float32 not in op.supported_backward_dtypes("cpu") or not op.supports_autograd:
+            continue
+        samples = op.sample_inputs("cpu", torch.float32, requires_grad=True)
+        for sample in itertools.islice(samples, 3):
+            expected = graph(op, sample)
+            with Attribution():
+                observed = graph(op, sample)
+            assert observed == expected, op.formatted_name
+            compared += 1
+    assert compared > 1_000

@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from graphviz_cli.capture.attribution import Attribution
+from graphviz_cli.capture.callers import begin
 from graphviz_cli.graph.model import SourceLocation
 from tests.capture.observed import ObservedOp, explain, observe
 
@@ -36,7 +37,7 @@ def run(source: str, file: str = "<string>") -> list[ObservedOp]:
     space: dict[str, Any] = {"torch": torch, "w": w, "b": b}
     code = compile(textwrap.dedent(source), file, "exec")
     with Attribution() as attribution:
-        exec(code, space)
+        begin(exec, code, space)
     return explain(attribution, space["y"])
 
 
@@ -47,8 +48,20 @@ def run_file(path: Path, source: str | bytes) -> list[ObservedOp]:
     linecache.checkcache()
     space: dict[str, Any] = {"torch": torch, "w": w, "b": b}
     with Attribution() as attribution:
-        exec(compile(text, str(path), "exec"), space)
+        begin(exec, compile(text, str(path), "exec"), space)
     return explain(attribution, space["y"])
+
+
+def run_python(*arguments: str) -> list[str]:
+    """The words that a Python of its own prints; the last argument is the program."""
+    *options, program = arguments
+    return subprocess.run(
+        [sys.executable, *options, textwrap.dedent(program)],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    ).stdout.split()
 
 
 # The expression
@@ -142,8 +155,8 @@ def test_code_without_a_file_has_lines_but_no_text() -> None:
     assert op.names == ()
 
 
-def test_a_notebooks_cell_is_read_from_where_ipython_puts_it() -> None:
-    name = "/tmp/ipykernel_4711/123456.py"
+def test_a_notebooks_cell_is_read_from_where_ipython_puts_it(tmp_path: Path) -> None:
+    name = str(tmp_path / "ipykernel_4711" / "123456.py")
     source = "y = w.exp()\n"
     linecache.cache[name] = (len(source), None, [source], name)
     (op,) = run(source, name)
@@ -190,11 +203,7 @@ def test_without_positions_in_the_bytecode_the_line_is_known(tmp_path: Path) -> 
             w.exp())
         print(op.source.line, op.source.column, repr(op.text), op.names)
     """
-    result = subprocess.run(
-        [sys.executable, "-X", "no_debug_ranges", "-c", textwrap.dedent(program)],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert result.stdout.split() == ["6", "None", "''", "()"]
+    assert run_python("-X", "no_debug_ranges", "-c", program) == ["6", "None", "''", "()"]
 
 
 # The name of the file
@@ -212,8 +221,8 @@ def test_relative_names_start_at_the_folder_of_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "train.py").write_text("import os; os.chdir('/'); y = w.exp()")
-    (op,) = run("import os; os.chdir('/'); y = w.exp()", "train.py")
+    (tmp_path / "train.py").write_text("y = w.exp()")
+    (op,) = run("y = w.exp()", "train.py")
     assert op.source is not None
     assert (op.source.file, op.source.text) == ("train.py", "w.exp()")
 
@@ -245,11 +254,7 @@ def test_a_folder_that_was_deleted_is_no_error(tmp_path: Path) -> None:
         (op,) = observe(lambda: w.exp())
         print(op.source.file, op.source.line)
     """
-    result = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)],
-        capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": os.getcwd()},
-    )  # fmt: skip
-    assert result.stdout.split() == ["<string>", "7"]
+    assert run_python("-c", program) == ["<string>", "7"]
 
 
 # Variables
@@ -441,3 +446,13 @@ def test_jacobians_do_not_name_what_they_differentiate() -> None:
         return jacobian.sum()
 
     assert "jacobian" not in {name for given in names(program).values() for name in given}
+
+
+def test_packages_of_other_environments_are_no_code_of_the_users(tmp_path: Path) -> None:
+    folder = tmp_path / ".local" / "lib" / "python3" / "site-packages"
+    (folder / "helper.py").parent.mkdir(parents=True)
+    (folder / "helper.py").write_text("def double(x):\n    return x * 2\n")
+    space: dict[str, Any] = {}
+    exec(compile((folder / "helper.py").read_text(), str(folder / "helper.py"), "exec"), space)
+    (op,) = observe(lambda: space["double"](w))
+    assert op.text == 'space["double"](w)'
