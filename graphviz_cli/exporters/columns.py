@@ -14,13 +14,14 @@ from graphviz_cli.exporters.totals import Total
 from graphviz_cli.graph.model import (
     NONE,
     Annotation,
+    Graph,
     NodeKind,
     SourceLocation,
     TensorSpec,
     held_bytes,
 )
 
-_TOLD_OTHERWISE = frozenset({"views", "differs", "used", "unknown"})
+_TOLD_OTHERWISE = frozenset({"views", "differs", "carried", "used", "unknown"})
 """Annotations that the trees tell in their own way."""
 
 
@@ -42,32 +43,44 @@ class Subjects:
         return [of_node(row) if row >= 0 else of_call(self.sums[-1 - row]) for row in self.rows]
 
 
-def columns(subjects: Subjects, style: Style) -> list[TableColumn]:
-    """The columns that a style asks for, or the usual ones as far as they hold anything.
+def column_names(graph: Graph, style: Style) -> tuple[str, ...]:
+    """The columns that a style asks for, or the usual ones.
 
     Raises UsageError for a column that there is not.
     """
-    graph = subjects.labels.graph
-    known = {**_COLUMNS, **{name: _annotated(a) for name, a in graph.annotations.items()}}
+    known = dict.fromkeys((*_COLUMNS, *graph.annotations))
     unknown = [name for name in style.columns if name not in known]
     if unknown:
         raise UsageError(f"There is no column {unknown[0]!r}.", hint=f"Known: {', '.join(known)}.")
-    extra = [name for name in ("dtype", "source", "formula") if name in style.show]
-    if style.columns:
-        wanted = [*style.columns, *extra]
-        return [known[name](subjects) for name in dict.fromkeys(wanted)]
-    usual = ["shape", "dtype", "params", "saved"]
-    usual += [
+    names = list(style.columns) or [*_USUAL, *_numbers(graph)]
+    if not style.columns and all(module == NONE for module in graph.nodes.modules):
+        # A plain script: its lines are what its author knows.
+        names.append("source")
+    names += [name for name in ("dtype", "source", "formula") if name in style.show]
+    return tuple(dict.fromkeys(names))
+
+
+def columns(subjects: Subjects, names: Sequence[str], *, keep_empty: bool) -> list[TableColumn]:
+    """The columns of these names; those without anything in them only if `keep_empty`."""
+    annotations = subjects.labels.graph.annotations
+    made = [
+        (_COLUMNS[name] if name in _COLUMNS else _annotated(annotations[name]))(subjects)
+        for name in names
+    ]
+    return [column for column in made if keep_empty or any(column.cells)]
+
+
+_USUAL = ("shape", "dtype", "params", "saved")
+
+
+def _numbers(graph: Graph) -> list[str]:
+    """The annotations that hold numbers only."""
+    return [
         name
         for name, annotation in graph.annotations.items()
         if name not in _TOLD_OTHERWISE
-        and all(not isinstance(value, str) for value in annotation.values.values())
+        and not any(isinstance(value, str) for value in annotation.values.values())
     ]
-    if all(module == NONE for module in graph.nodes.modules):
-        # A plain script: its lines are what its author knows.
-        usual.append("source")
-    made = [known[name](subjects) for name in dict.fromkeys([*usual, *extra])]
-    return [column for column in made if any(column.cells)]
 
 
 def _shape(subjects: Subjects) -> TableColumn:

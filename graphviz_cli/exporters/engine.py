@@ -51,7 +51,7 @@ _FONT_FOLDERS = (
 )
 _FONT_SUFFIXES = frozenset((".ttf", ".ttc", ".otf", ".pfb", ".dfont"))
 
-_END_OF_SVG = b"</svg>\n"
+_END_OF_SVG = b"</svg>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class Engine:
         svg, end, dot = _run(command, text.encode(), timeout).partition(_END_OF_SVG)
         if not end:
             raise RendererError("Graphviz wrote no picture.", hint=_REINSTALL)
-        return Layout(svg + end, dot)
+        return Layout(svg + end + b"\n", dot)
 
     def render(
         self, layout: Layout, format: str, settings: Mapping[str, str], *, timeout: float

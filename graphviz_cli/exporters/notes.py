@@ -23,7 +23,8 @@ _BETWEEN = "  "
 class Notes:
     """Labels, tones and notes of the nodes of one graph.
 
-    `used` collects the names of the glyphs that were given out, for the legend.
+    `show` says what is told besides the usual: `saved` tensors, the `places of cuts`. `used`
+    collects the names of the glyphs that were given out, for the legend.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Notes:
         self._kinds = graph.nodes.kinds
         self._is_unreached = _unreached(labels, adjacency)
         self._differs = self._annotation("differs")
+        self._carried = self._annotation("carried")
         self._places = self._annotation("used")
         self._doubts = self._annotation("unknown")
         self._has_several = [len(outputs) > 1 for outputs in graph.nodes.outputs.values]
@@ -52,7 +54,7 @@ class Notes:
         if glyph == "constant":
             is_frozen = role is Role.PARAMETER
             facts.append("frozen" if is_frozen else f"{role or 'constant'}, no gradient")
-        elif node in self._doubts:
+        elif glyph == "unknown":
             facts.append(f"gradient unknown: {labels.clean(str(self._doubts[node]))}")
         elif glyph == "absent":
             facts.append("no gradient")
@@ -77,7 +79,8 @@ class Notes:
         if nodes.kinds[node] is NodeKind.CONSTANT:
             return "constant", Tone.DIM
         if self._is_unreached[node]:
-            return "absent", Tone.ABSENT
+            is_unknown = node in self._doubts
+            return ("unknown", Tone.DIM) if is_unknown else ("absent", Tone.ABSENT)
         if nodes.roles[node] in (Role.PARAMETER, Role.BUFFER):
             return "parameter", Tone.PARAMETER
         return "input", Tone.INPUT
@@ -104,6 +107,10 @@ class Notes:
         elif kind is NodeKind.CUT:
             label, tone = self.mark("cut") + label, Tone.CUT
             facts.append("the gradient ends here")
+            source = self._graph.nodes.sources[node]
+            if source is not None and "places of cuts" in self._show:
+                place = f"{source.file}:{source.line}"
+                facts.append(labels.clean(f"{place}: {source.text}" if source.text else place))
         if node in labels.roots:
             label, tone = self.mark("root") + label, Tone.ROOT
             facts.append(self._root(node))
@@ -114,6 +121,8 @@ class Notes:
             facts.append(counted(self._graph.nodes.sizes[node], "op"))
         if node in self._differs:
             facts.append(f"differs: {labels.clean(str(self._differs[node]))}")
+        if node in self._carried:
+            facts.append(f"carried {labels.clean(str(self._carried[node]))}")
         return label, tone, facts
 
     def kind(self, call: int) -> str:

@@ -1,25 +1,21 @@
 """The tree by ops: from the root on, the way that autograd takes.
 
 A chain of ops keeps its indent. Where it forks, the branches are indented until the op at which
-they meet again, their immediate post-dominator, which then goes on with the chain.
+they meet again, which then goes on with the chain.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from graphviz_cli.drawing.format import shape_text
+from graphviz_cli.exporters.meetings import following
 from graphviz_cli.exporters.notes import Notes
 from graphviz_cli.exporters.table import Line
 from graphviz_cli.graph.model import NONE, NodeKind
-from graphviz_cli.graph.traversal import Adjacency, immediate_dominators, topological_order
-
-_MOST_NESTED = 4
-"""Forks that meet at the same op may lie within each other. Where that would go on and on (a value
-that every step of a loop uses), the longest branch goes on with the chain instead."""
+from graphviz_cli.graph.traversal import Adjacency, topological_order
 
 _DEEPEST = 24
 """No line is indented further."""
@@ -43,10 +39,10 @@ class _Chain:
 def spine(notes: Notes) -> list[Line]:
     """A line for every op; leaves stand beside the ops that use them, the others at the end."""
     labels, glyphs = notes.labels, notes.glyphs
-    ways, following = _ways(notes)
+    ways, after = _ways(notes)
     leaves = _Leaves(notes)
     lines: list[Line] = []
-    is_taken = bytearray(len(following))
+    is_taken = bytearray(len(after))
 
     def chain(start: int, stop: int) -> _Chain:
         """Take what follows each other from `start` to before `stop`, as far as it is free."""
@@ -55,7 +51,7 @@ def spine(notes: Notes) -> list[Line]:
         while node not in (NONE, stop) and not is_taken[node]:
             is_taken[node] = 1
             found.append(node)
-            node = following[node]
+            node = after[node]
         return _Chain(found, NONE if node == stop else node)
 
     is_leaf = [k in (NodeKind.LEAF, NodeKind.CONSTANT) for k in labels.graph.nodes.kinds.values]
@@ -76,12 +72,12 @@ def spine(notes: Notes) -> list[Line]:
             branches = []
             elsewhere = [current.after] if is_last and current.after != NONE else []
             for target in ways.successors_of(node):
-                if target == following[node]:
+                if target == after[node]:
                     continue
                 if is_taken[target]:
                     elsewhere.append(target)
                 else:
-                    branches.append(chain(target, following[node]))
+                    branches.append(chain(target, after[node]))
             lines.append(_line(leaves, node, guide, elsewhere))
             is_deep = len(current.guide) >= _DEEPEST * len(glyphs.branch_bar)
             outer = current.guide[: -len(glyphs.branch_bar)] if is_deep else current.guide
@@ -110,43 +106,7 @@ def _ways(notes: Notes) -> tuple[Adjacency, list[int]]:
                 sources.append(node)
                 targets.append(target)
     ways = Adjacency.of(count, sources, targets)
-    return ways, _following(ways, order)
-
-
-def _following(ways: Adjacency, order: Sequence[int]) -> list[int]:
-    """For each op the one that comes after it at its own indent; NONE where a way ends."""
-    count = len(ways)
-    lengths = [0] * count
-    is_private = bytearray(count)  # nothing but it leads to what comes after it
-    for node in reversed(order):
-        successors = ways.successors_of(node)
-        lengths[node] = 1 + max(map(lengths.__getitem__, successors), default=0)
-        entering = ways.predecessor_offsets[node + 1] - ways.predecessor_offsets[node]
-        is_private[node] = entering <= 1 and all(map(is_private.__getitem__, successors))
-    # A transposed weight is a way that ends by itself: where the others meet is what counts.
-    sources, targets = array("i"), array("i")
-    for node in range(count):
-        successors = ways.successors_of(node)
-        shared = [target for target in successors if not is_private[target]]
-        for target in shared or successors:
-            sources.append(node)
-            targets.append(target)
-    joining = Adjacency.of(count, sources, targets)
-    ends = [node for node in order if joining.offsets[node] == joining.offsets[node + 1]]
-    meetings = immediate_dominators(joining.reversed(), ends)
-    following = [NONE] * count
-    forks = [node for node in order if joining.offsets[node + 1] - joining.offsets[node] > 1]
-    forks_of = Counter(map(meetings.__getitem__, forks))
-    for node in order:
-        successors = joining.successors_of(node)
-        if len(successors) == 1:
-            following[node] = successors[0]
-        elif successors:
-            meeting = meetings[node]
-            if meeting < 0 or forks_of[meeting] > _MOST_NESTED:
-                meeting = max(successors, key=lengths.__getitem__)
-            following[node] = meeting
-    return following
+    return ways, following(ways, order)
 
 
 def _line(leaves: _Leaves, node: int, guide: str, elsewhere: Sequence[int]) -> Line:

@@ -24,6 +24,7 @@ class Glyphs:
     input: str = "▷"
     constant: str = "○"
     absent: str = "✗"
+    unknown: str = "?"
     cut: str = "✂"
     root: str = "★"
     previous: str = "↑"
@@ -45,6 +46,7 @@ ASCII = Glyphs(
     input=">",
     constant="o",
     absent="x",
+    unknown="?",
     cut="/",
     root="!",
     previous="^",
@@ -137,14 +139,19 @@ def table_lines(lines: Sequence[Line], columns: Sequence[TableColumn], medium: M
         indent = min(indent, max(medium.width - used, _NARROWEST))
         lines = _cut(lines, indent, max(medium.width - indent - used, 0), medium.glyphs.more)
         widths = _label_widths(lines)
-    starts = _starts(lines, medium)
-    gaps = [" " * (indent - width) for width in range(indent)]
-    filled = [
-        start + (gaps[width] if width < indent else _GAP) for start, width in zip(starts, widths)
-    ]
-    cells = [_padded(column, medium) for column in columns]
-    notes = _toned([line.note for line in lines], None, medium)
-    rows = map("".join, zip(filled, *cells, notes))
+    _, guides, labels, tones, kinds, notes = zip(*lines) if lines else ((),) * 6
+    fillings = [" " * max(indent - width, len(_GAP)) for width in range(max(widths, default=0) + 1)]
+    rows = map(
+        "".join,
+        zip(
+            _toned(guides, None, medium),
+            _toned(labels, tones, medium),
+            _toned(kinds, None, medium),
+            map(fillings.__getitem__, widths),
+            *(_padded(column, medium) for column in columns),
+            _toned(notes, None, medium),
+        ),
+    )
     if not columns:
         return list(map(str.rstrip, rows))
     heads = [_pad(c.header, _width(c), is_right=c.is_right) for c in columns]
@@ -181,9 +188,13 @@ def _character_width(character: str) -> int:
 
 def _label_widths(lines: Sequence[Line]) -> list[int]:
     """How far guide, label and kind of each line reach."""
-    texts = {line.label for line in lines} | {line.kind for line in lines}
-    widths = {text: display_width(text) for text in texts}
-    return [len(guide) + widths[label] + widths[kind] for _, guide, label, _, kind, _ in lines]
+    if not lines:
+        return []
+    _, guides, labels, _, kinds, _ = zip(*lines)
+    widths = {text: display_width(text) for text in {*labels, *kinds}}
+    if all(len(text) == width for text, width in widths.items()):
+        return list(map(len, map("".join, zip(guides, labels, kinds))))
+    return [len(g) + widths[label] + widths[kind] for g, label, kind in zip(guides, labels, kinds)]
 
 
 def _indent(widths: Sequence[int]) -> int:
@@ -216,16 +227,6 @@ def _cut(lines: Sequence[Line], indent: int, room_for_note: int, more: str) -> l
         kind = cut_text(line.kind, room - len(guide) - display_width(label), more)
         cut.append(Line(line.subject, guide, label, line.tone, kind, shorter[line.note]))
     return cut
-
-
-def _starts(lines: Sequence[Line], medium: Medium) -> list[str]:
-    """Guide, label and kind of every line."""
-    if medium.paint is None:
-        return [guide + label + kind for _, guide, label, _, kind, _ in lines]
-    guides = _toned([line.guide for line in lines], None, medium)
-    labels = _toned([line.label for line in lines], [line.tone for line in lines], medium)
-    kinds = _toned([line.kind for line in lines], None, medium)
-    return list(map("".join, zip(guides, labels, kinds)))
 
 
 def _padded(column: TableColumn, medium: Medium) -> list[str]:

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from graphviz_cli.drawing.style import Arrangement, Style
 from graphviz_cli.drawing.summary import summarise
-from graphviz_cli.exporters.columns import Subjects, columns
+from graphviz_cli.exporters.columns import Subjects, column_names, columns
 from graphviz_cli.exporters.labels import Labels
 from graphviz_cli.exporters.notes import Notes
 from graphviz_cli.exporters.outline import outline
@@ -50,7 +50,9 @@ class Tree:
         medium = Medium(glyphs, style.width, _painter() if style.color else None)
         adjacency = Adjacency(graph)
         labels = Labels(graph, adjacency, is_ascii=style.ascii)
-        notes = Notes(labels, adjacency, glyphs, style.show)
+        names = column_names(graph, style)
+        told = style.show if "source" in names else style.show | {"places of cuts"}
+        notes = Notes(labels, adjacency, glyphs, told)
         sums: Mapping[int, Total] = {}
         if style.arrangement is Arrangement.OPS:
             lines = spine(notes)
@@ -58,7 +60,7 @@ class Tree:
             sums = totals(labels, adjacency)
             lines = outline(notes, sums)
         subjects = Subjects(labels, sums, glyphs, [line.subject for line in lines])
-        body = table_lines(lines, columns(subjects, style), medium)
+        body = table_lines(lines, columns(subjects, names, keep_empty=bool(style.columns)), medium)
         text = [*_head(labels, style, medium), *body, *_foot(labels, notes, medium)]
         return "".join(f"{line}\n" for line in text).encode()
 
@@ -68,6 +70,7 @@ _LEGEND = {
     "input": "leaf input",
     "constant": "takes no gradient",
     "absent": "gets no gradient",
+    "unknown": "cannot be told",
     "cut": "the gradient ends",
     "root": "root",
     "previous": "previous line",

@@ -76,27 +76,46 @@ def quotient(
     itself represents itself. The merged node is what its representative is, or what `described`
     says of that one; its size, parameters and saved tensors are those of the whole block, and
     annotations are combined as they ask for. Edges within a block vanish, all others stay, with
-    their numbers; repeated ones are repeated. The new nodes come in the order of the first member
-    of their blocks, so the first root's node stays node 0.
+    their numbers; repeated ones are repeated. The new nodes are numbered as a capture would number
+    them, breadth-first from the roots; then come those that the roots do not reach, in the order of
+    the first members of their blocks.
 
     Raises ValueError if a representative does not represent itself.
     """
-    new = array("i", bytes(4 * len(graph.nodes)))
+    block_of = array("i", bytes(4 * len(graph.nodes)))
     number_of = array("i", [NONE]) * len(graph.nodes)
-    order = array("i")
+    members = array("i")
     for node, representative in enumerate(representatives):
         number = number_of[representative]
         if number == NONE:
-            number = number_of[representative] = len(order)
-            order.append(representative)
-        new[node] = number
-    if any(representatives[node] != node for node in order):
+            number = number_of[representative] = len(members)
+            members.append(representative)
+        block_of[node] = number
+    if any(representatives[node] != node for node in members):
         raise ValueError("A representative must represent itself.")
+
+    sources = array("i", map(block_of.__getitem__, graph.edges.sources))
+    targets = array("i", map(block_of.__getitem__, graph.edges.targets))
+    outside = [k for k, (a, b) in enumerate(zip(sources, targets)) if a != b]
+    outside.sort(key=sources.__getitem__)
+    numbers = _breadth_first(
+        [block_of[root.node] for root in graph.roots],
+        len(members),
+        array("i", map(sources.__getitem__, outside)),
+        array("i", map(targets.__getitem__, outside)),
+    )
+    order = array("i", bytes(4 * len(members)))
+    for block, number in enumerate(numbers):
+        order[number] = members[block]
+    new = array("i", map(numbers.__getitem__, block_of))
+    sources = array("i", map(numbers.__getitem__, sources))
+    targets = array("i", map(numbers.__getitem__, targets))
+    outside.sort(key=sources.__getitem__)
 
     nodes = _taken(
         graph.nodes,
         order,
-        {number_of[representative]: node for representative, node in described.items()},
+        {new[representative]: node for representative, node in described.items()},
         _saved_by_block(graph.nodes.saved, new, len(order)),
     )
     nodes = replace(
@@ -104,10 +123,6 @@ def quotient(
         sizes=_summed("i", graph.nodes.sizes, new, len(order)),
         parameters=_summed("q", graph.nodes.parameters, new, len(order)),
     )
-    sources = array("i", map(new.__getitem__, graph.edges.sources))
-    targets = array("i", map(new.__getitem__, graph.edges.targets))
-    outside = [k for k, (a, b) in enumerate(zip(sources, targets)) if a != b]
-    outside.sort(key=sources.__getitem__)
     return replace(
         graph,
         nodes=nodes,
@@ -176,7 +191,7 @@ def union(first: Graph, second: Graph) -> Graph:
 def pruned(graph: Graph) -> Graph:
     """Without the module calls, storages and operators that no node refers to any more.
 
-    A call stays if there is a node in it or in a call within it.
+    A call stays if there is a node in it or in a call within it, and comes after the one around it.
     """
     calls = graph.modules
     used = bytearray(len(calls))
@@ -204,13 +219,70 @@ def pruned(graph: Graph) -> Graph:
         places[NONE] = NONE
         storages = array("i", map(places.__getitem__, saved.storages))
         nodes = replace(nodes, saved=replace(saved, storages=storages))
-    return replace(
+    graph = replace(
         graph,
         nodes=nodes,
         modules=calls,
         storages=tuple(graph.storages[storage] for storage in held),
         operators=MappingProxyType({k: v for k, v in graph.operators.items() if k in alive}),
     )
+    return _in_order(graph)
+
+
+def _in_order(graph: Graph) -> Graph:
+    """The graph with every call after the one around it, the others in the order they had."""
+    calls = graph.modules
+    if all(call.parent is None or call.parent < k for k, call in enumerate(calls)):
+        return graph
+    inner: dict[int | None, list[int]] = {}
+    for index, call in enumerate(calls):
+        inner.setdefault(call.parent, []).append(index)
+    # A call that a transform made stands at the end: its place is that of the first call in it.
+    stack = sorted(inner[None], key=lambda k: min([k, *inner.get(k, ())]), reverse=True)
+    order = []
+    while stack:
+        index = stack.pop()
+        order.append(index)
+        stack += sorted(
+            inner.get(index, ()), key=lambda k: min([k, *inner.get(k, ())]), reverse=True
+        )
+    new = array("i", bytes(4 * len(calls)))
+    for number, index in enumerate(order):
+        new[index] = number
+    modules = array(
+        "i", [NONE if module == NONE else new[module] for module in graph.nodes.modules]
+    )
+    table = []
+    for index in order:
+        parent = calls[index].parent
+        table.append(replace(calls[index], parent=None if parent is None else new[parent]))
+    return replace(graph, nodes=replace(graph.nodes, modules=modules), modules=tuple(table))
+
+
+def _breadth_first(
+    starts: Iterable[int], count: int, sources: array[int], targets: array[int]
+) -> array[int]:
+    """The number of each of `count` nodes, from the starts on; edges ascend by their sources."""
+    lengths = [0] * (count + 1)
+    for source in sources:
+        lengths[source + 1] += 1
+    offsets = array("i", accumulate(lengths))
+    numbers = array("i", [NONE]) * count
+    reached: list[int] = []
+    position = 0
+    for start in (*starts, *range(count)):
+        if numbers[start] != NONE:
+            continue
+        numbers[start] = len(reached)
+        reached.append(start)
+        while position < len(reached):
+            node = reached[position]
+            position += 1
+            for target in targets[offsets[node] : offsets[node + 1]]:
+                if numbers[target] == NONE:
+                    numbers[target] = len(reached)
+                    reached.append(target)
+    return numbers
 
 
 def _taken(

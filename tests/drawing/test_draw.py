@@ -20,6 +20,7 @@ from graphviz_cli.graph.model import (
     Combine,
     Graph,
     NodeKind,
+    NodeTable,
     Provenance,
     Role,
 )
@@ -399,6 +400,18 @@ def test_the_longest_way_to_an_op_is_its_main_arrow() -> None:
     diagram = draw(graphs.transformer_block(), PLAIN)
     into_last = {a.source: a.main for a in diagram.arrows if a.target == "h.0.Add-2"}
     assert into_last == {"h.0.Add": False, "h.0.mlp.fc2.Addmm": True}
+
+
+def test_a_graph_without_nodes_gives_a_title_only() -> None:
+    diagram = draw(Graph(NodeTable.of(()), provenance=Provenance(title="nothing")), PLAIN)
+    assert (diagram.title, diagram.boxes, diagram.legend) == ("nothing", (), ())
+
+
+def test_a_part_without_a_root_is_drawn_whole() -> None:
+    diagram = draw(replace(graphs.cut(), roots=()), PLAIN)
+    assert len(diagram.boxes) == 5
+    assert not next(a for a in diagram.arrows if a.target == "Mean").broken
+    assert next(a for a in diagram.arrows if a.target == "detach").broken
 
 
 def test_two_drawings_of_one_graph_are_equal() -> None:

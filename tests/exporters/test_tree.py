@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from graphviz_cli.drawing.style import Arrangement, Style
 from graphviz_cli.errors import UsageError
 from graphviz_cli.exporters.labels import Labels
+from graphviz_cli.exporters.meetings import WayTree
 from graphviz_cli.exporters.notes import Notes
 from graphviz_cli.exporters.outline import outline
 from graphviz_cli.exporters.spine import spine
@@ -23,6 +24,7 @@ from graphviz_cli.exporters.table import ASCII, UNICODE, display_width
 from graphviz_cli.exporters.totals import totals
 from graphviz_cli.exporters.tree import Tree
 from graphviz_cli.graph.model import (
+    NONE,
     Annotation,
     Combine,
     Edge,
@@ -228,6 +230,18 @@ def test_a_leaf_behind_a_cut_gets_no_gradient_and_the_cut_is_shown() -> None:
     assert "✂ the gradient ends" in text(cut()).splitlines()[-1]
 
 
+def test_a_cut_says_where_it_is_also_where_no_column_does() -> None:
+    b = Builder()
+    call = b.module("head", "Head")
+    y = b.op("MulBackward0", (4,), b.leaf("w", 4, module=call), module=call)
+    place = SourceLocation("f.py", 5, text="y.detach()")
+    lost = b.cut("detach", y, call, source=place)
+    graph = b.build(b.op("SubBackward0", (4,), y, lost, module=call))
+    assert line(graph, "✂ detach").endswith("the gradient ends here f.py:5: y.detach()")
+    shown = line(graph, "✂ detach", Style(show=frozenset({"source"})))
+    assert shown.endswith("5: y.detach() the gradient ends here")
+
+
 def test_why_a_leaf_has_no_gradient_is_told_where_it_is_known() -> None:
     graph = unreached()
     ids = {name: n.id for n in graph.nodes for name in n.names}
@@ -236,7 +250,7 @@ def test_why_a_leaf_has_no_gradient_is_told_where_it_is_known() -> None:
         Annotation("unknown", {ids["head.weight"]: "it is inside a compiled region"}),
     )
     assert line(graph, "✗ bias").endswith("no gradient used in net.py:7")
-    assert line(graph, "✗ weight").endswith("unknown: it is inside a compiled region")
+    assert line(graph, "? weight").endswith("unknown: it is inside a compiled region")
 
 
 def test_a_tied_weight_tells_its_other_names() -> None:
@@ -267,6 +281,13 @@ def test_what_distinguishes_a_block_stands_beside_it() -> None:
     graph = graph.annotated(Annotation("differs", {block: "no dropout"}))
     assert "differs: no dropout" in line(graph, "── b B")
     assert "differs" not in text(graph).splitlines()[1]
+
+
+def test_what_passes_from_one_equal_block_to_the_next_is_told() -> None:
+    graph = folded().annotated(Annotation("carried", {1: "to the next one"}))
+    assert "carried to the next one" in text(graph)
+    assert "carried to the next one" in text(graph, OPS)
+    assert "carried" not in text(graph).splitlines()[1]
 
 
 def test_hidden_views_are_counted_and_no_column() -> None:
@@ -469,6 +490,41 @@ def test_a_weight_that_is_computed_does_not_hide_where_branches_meet() -> None:
     ]
 
 
+def test_a_value_from_elsewhere_does_not_hide_where_branches_meet() -> None:
+    b = Builder()
+    bias = b.op("EmbeddingBackward0", (4,), b.leaf("bias", 9, 4))
+    x = b.op("SinBackward0", (4,), b.op("ExpBackward0", (4,), b.leaf("x", 4)))
+    for _ in range(2):
+        h = b.op("ReluBackward0", (4,), x)
+        h = b.op("MulBackward0", (4,), h, bias)
+        x = b.op("AddBackward0", (4,), x, h)
+    assert _spine_of(b.build(x)) == [
+        "★ loss = AddBackward0.1",
+        "├─ MulBackward0.1",
+        "│  ├─ EmbeddingBackward0",
+        "│  ReluBackward0.1",
+        "AddBackward0",
+        "├─ MulBackward0",
+        "│  ReluBackward0",
+        "SinBackward0",
+        "ExpBackward0",
+    ]
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=40), st.data())
+def test_the_first_common_node_of_two_ways_is_found(draws: list[int], data: st.DataObject) -> None:
+    # Parents come before their children; every seventh node begins a tree of its own.
+    parents = [NONE if k % 7 == 0 else draw % k for k, draw in enumerate(draws)]
+    tree = WayTree(parents, range(len(parents) - 1, -1, -1))
+
+    def way(node: int) -> list[int]:
+        return [] if node == NONE else [node, *way(parents[node])]
+
+    first, second = (data.draw(st.integers(0, len(parents) - 1)) for _ in range(2))
+    expected = next((node for node in way(first) if node in way(second)), NONE)
+    assert tree.common(first, second) == expected
+
+
 def test_what_two_branches_share_is_written_once_and_referred_to() -> None:
     b = Builder()
     source = b.op("SinBackward0", (4,), b.leaf("x", 4))
@@ -586,13 +642,14 @@ def test_kinds_differ_in_colour_too() -> None:
 
 def test_columns_are_dropped_by_their_rank_only_where_there_is_no_room() -> None:
     def header(width: int | None) -> list[str]:
-        return text(mlp(), Style(width=width)).splitlines()[1].split()
+        rows = text(mlp(), Style(width=width)).splitlines()
+        return next(row for row in rows if "shape" in row).split()
 
     assert header(None) == ["shape", "dtype", "params", "saved"]
     assert header(100) == ["shape", "dtype", "params", "saved"]
-    assert header(90) == ["shape", "params", "saved"]
-    assert header(80) == ["shape", "saved"]
-    assert header(70) == ["shape"]
+    assert header(80) == ["shape", "params", "saved"]
+    assert header(72) == ["shape", "saved"]
+    assert header(64) == ["shape"]
 
 
 def test_nothing_is_cut_without_a_width() -> None:
