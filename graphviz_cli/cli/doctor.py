@@ -9,7 +9,11 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import click
+
 from graphviz_cli import __version__, registry
+from graphviz_cli.cli.commands import Action
+from graphviz_cli.cli.streams import Streams
 from graphviz_cli.errors import RendererError
 from graphviz_cli.exporters.engine import (
     find_engine,
@@ -21,6 +25,20 @@ from graphviz_cli.exporters.engine import (
 _GRAPHVIZ = "graphviz_cli.exporters.graphviz:"
 _PATIENCE = 120
 """Seconds for torch to say which device it has: its first import may read from a slow disk."""
+
+
+def command(name: str, help: str) -> click.Command:
+    """`graphviz-cli doctor`."""
+    return click.Command(name, callback=_doctor, help=help)
+
+
+def _doctor() -> Action:
+    def action(streams: Streams) -> int:
+        text, status = doctor()
+        streams.write(text.encode())
+        return status
+
+    return action
 
 
 def doctor() -> tuple[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 import time
@@ -83,6 +84,8 @@ def _capture(
     from graphviz_cli import capture
 
     captured = capture.capture(program.target, program.request)
+    # From here on it is our work alone, which leaves no cycles worth looking for.
+    gc.disable()
     clock.lap("running the target")
     return captured.graph, captured.failure
 
@@ -91,26 +94,28 @@ def _write_results(request: Request, graph: Graph, streams: Streams, clock: _Clo
     """Write every result, also after one failed: the run that they come from may be dear."""
     status = 0
     shown: Shown | None = None
-    for result in request.results:
+    if not all(result.exporter.whole for result in request.results):
         try:
-            if result.exporter.whole:
-                drawn = graph
-            else:
-                if shown is None:
-                    with progress(streams, "folding the graph"):
-                        shown = request.view.apply(graph)
-                    clock.lap("folding the graph")
-                drawn = shown.graph
-            data = _export(result, drawn, streams)
-            output.write(result.destination, data, streams)
-            clock.lap(f"drawing {result.destination.name}")
+            with progress(streams, "folding the graph"):
+                shown = request.view.apply(graph)
+        except GraphvizCliError as error:
+            report(streams, error)
+            status = error.exit_code
+        clock.lap("folding the graph")
+    for result in request.results:
+        drawn = Shown(graph, len(graph.nodes), ()) if result.exporter.whole else shown
+        if drawn is None:
+            continue
+        try:
+            output.write(result.destination, _export(result, drawn.graph, streams), streams)
         except BrokenPipeError:
             continue
         except GraphvizCliError as error:
             report(streams, error)
             status = status or error.exit_code
-        else:
-            _say_written(result, graph, None if result.exporter.whole else shown, streams)
+            continue
+        clock.lap(f"drawing {result.destination.name}")
+        _say_written(result.destination, drawn, streams)
     return status
 
 
@@ -126,18 +131,17 @@ def _export(result: Result, graph: Graph, streams: Streams) -> bytes:
     return data
 
 
-def _say_written(result: Result, graph: Graph, shown: Shown | None, streams: Streams) -> None:
-    facts = f"{_counted(len((shown.graph if shown else graph).nodes))}"
-    if shown is not None and shown.undo:
-        facts += f", folded from {shown.nodes_before}; {' '.join(shown.undo)} shows everything"
-    elif result.destination.is_stdout:
-        return
-    if graph.provenance.partial:
+def _say_written(destination: output.Destination, shown: Shown, streams: Streams) -> None:
+    facts = _counted(len(shown.graph.nodes))
+    if shown.undo:
+        verb = "shows" if len(shown.undo) == 1 else "show"
+        facts += f", folded from {shown.nodes_before}; {' '.join(shown.undo)} {verb} everything"
+    if shown.graph.provenance.partial:
         facts += "; partial, because the target failed"
-    if result.destination.is_stdout:
+    if not destination.is_stdout:
+        streams.note(f"wrote {destination.name} ({facts})")
+    elif shown.undo:
         streams.note(f"drew {facts}")
-    else:
-        streams.note(f"wrote {result.destination.name} ({facts})")
 
 
 def _counted(nodes: int) -> str:

@@ -6,12 +6,8 @@ import os
 import sys
 from textwrap import wrap
 
+from graphviz_cli.cli.commands import COMMANDS
 from graphviz_cli.cli.options import OPTIONS, Option
-
-COMMANDS = {
-    "list": "Name the exporters, transforms and themes, and their options.",
-    "doctor": "What is installed, what each format will use, and how to get the rest.",
-}
 
 _USAGE = """\
 Usage: graphviz-cli TARGET [OPTIONS] [-- SCRIPT_ARGS...]
@@ -55,7 +51,7 @@ def help_text() -> str:
             rows.append(("-V, --version", "Print the version."))
             rows.append(("-h, --help", "Print this."))
         parts.append(_table(section, rows, width))
-    parts.append(_table("Other commands", list(COMMANDS.items()), width))
+    parts.append(_table("Other commands", [(entry.name, entry.help) for entry in COMMANDS], width))
     parts.append(_EXAMPLES)
     return "\n".join(parts)
 

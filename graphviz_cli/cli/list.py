@@ -7,11 +7,29 @@ import typing
 from collections.abc import Iterable, Iterator
 from enum import Enum
 
+import click
+
 from graphviz_cli import registry
+from graphviz_cli.cli.commands import Action
+from graphviz_cli.cli.streams import Streams
 from graphviz_cli.drawing.style import THEMES
 from graphviz_cli.errors import GraphvizCliError
 
 THEMES_KIND = "themes"
+
+
+def command(name: str, help: str) -> click.Command:
+    """`graphviz-cli list [KIND]`."""
+    kind = click.Argument(["kind"], required=False, type=click.Choice(listable()))
+    return click.Command(name, params=[kind], callback=_list, help=help)
+
+
+def _list(kind: str | None) -> Action:
+    def action(streams: Streams) -> int:
+        streams.write(listing(listable() if kind is None else (kind,)).encode())
+        return 0
+
+    return action
 
 
 def listable() -> tuple[str, ...]:

@@ -134,8 +134,9 @@ OPTIONS: tuple[Option, ...] = (
         "View",
         'Only these modules, with their border, e.g. "transformer.h.0.*".',
         value="GLOB",
+        default="",
     ),
-    Option(("--fold",), "View", "Keep these modules closed.", value="GLOB"),
+    Option(("--fold",), "View", "Keep these modules closed.", value="GLOB", default=""),
     Option(
         ("--repeats",),
         "View",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,11 @@ from click.shell_completion import CompletionItem
 
 from graphviz_cli import __version__
 from graphviz_cli.cli import config
-from graphviz_cli.cli.help import COMMANDS, help_text
+from graphviz_cli.cli.commands import COMMANDS, Action
+from graphviz_cli.cli.help import help_text
 from graphviz_cli.cli.options import OPTIONS, Option
 from graphviz_cli.cli.streams import Streams
 from graphviz_cli.errors import UsageError
-
-Action = Callable[[Streams], int]
-"""A command, ready to run once click is done; returns the exit status."""
 
 _HINT = "graphviz-cli --help shows all options."
 _CONTEXT = {"help_option_names": ["-h", "--help"]}
@@ -32,8 +31,11 @@ def parse(arguments: list[str]) -> Action | None:
 
     Raises UsageError for what cannot be understood.
     """
+    group = click.version_option(__version__, "-V", "--version")(
+        _Commands("graphviz-cli", context_settings=_CONTEXT)
+    )
     try:
-        action = _commands().main(arguments, prog_name="graphviz-cli", standalone_mode=False)
+        action = group.main(arguments, prog_name="graphviz-cli", standalone_mode=False)
     except click.ClickException as error:
         raise UsageError(error.format_message(), hint=_HINT) from error
     except click.Abort:
@@ -45,16 +47,30 @@ class _Commands(click.Group):
     """A group with a default: the first word is a command only if it is the name of one."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        own = (*self.commands, "-h", "--help", "-V", "--version")
+        own = (*self.list_commands(ctx), "draw", "-h", "--help", "-V", "--version")
         if not (args and args[0] in own) and (args or not ctx.resilient_parsing):
             args = ["draw", *args]
         return super().parse_args(ctx, args)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [entry.name for entry in COMMANDS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name == "draw":
+            return _draw_command()
+        for entry in COMMANDS:
+            if entry.name == cmd_name:
+                module = import_module(entry.place)
+                command: click.Command = module.command(entry.name, entry.help)
+                command.context_settings.update(_CONTEXT)
+                return command
+        return None
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write(help_text())
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        draw = self.commands["draw"]
+        draw = _draw_command()
         with draw.make_context("draw", [], parent=ctx, resilient_parsing=True) as inner:
             items = draw.shell_complete(inner, incomplete)
             if not incomplete.startswith("-"):
@@ -86,38 +102,13 @@ class _Draw(click.Command):
         formatter.write(help_text())
 
 
-def _commands() -> click.Group:
-    commands = [
-        _Draw(
-            "draw",
-            context_settings={**_CONTEXT, "allow_extra_args": True},
-            params=[_target(), *map(_option, OPTIONS)],
-            callback=_draw,
-            hidden=True,
-        ),
-        click.Command(
-            "list",
-            context_settings=_CONTEXT,
-            params=[click.Argument(["kind"], required=False, type=click.Choice(_listable()))],
-            callback=_list,
-            help=COMMANDS["list"],
-        ),
-        click.Command(
-            "doctor", context_settings=_CONTEXT, callback=_doctor, help=COMMANDS["doctor"]
-        ),
-    ]
-    group = _Commands(
-        "graphviz-cli",
-        commands={str(command.name): command for command in commands},
-        context_settings=_CONTEXT,
+def _draw_command() -> click.Command:
+    return _Draw(
+        "draw",
+        context_settings={**_CONTEXT, "allow_extra_args": True},
+        params=[_target(), *map(_option, OPTIONS)],
+        callback=_draw,
     )
-    return click.version_option(__version__, "-V", "--version")(group)
-
-
-def _listable() -> tuple[str, ...]:
-    from graphviz_cli.cli.list import listable
-
-    return listable()
 
 
 def _target() -> click.Argument:
@@ -238,26 +229,5 @@ def _draw(**options: Any) -> Action:
                 hint="It was decided when the graph was saved.",
             )
         return draw(request(target, options, streams, os.environ), streams)
-
-    return action
-
-
-def _list(kind: str | None) -> Action:
-    def action(streams: Streams) -> int:
-        from graphviz_cli.cli.list import listable, listing
-
-        streams.write(listing(listable() if kind is None else (kind,)).encode())
-        return 0
-
-    return action
-
-
-def _doctor() -> Action:
-    def action(streams: Streams) -> int:
-        from graphviz_cli.cli.doctor import doctor
-
-        text, status = doctor()
-        streams.write(text.encode())
-        return status
 
     return action

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,8 +48,8 @@ class View:
     """Which part of the graph is drawn, and how finely."""
 
     depth: int | str = "auto"
-    fold: str | None = None
-    module: str | None = None
+    fold: str = ""
+    module: str = ""
     repeats: bool = True
     views: bool = False
 
@@ -59,27 +59,26 @@ class View:
         before = len(graph.nodes)
         for option, name, options in self._transforms():
             smaller = registry.plugin_type("transforms", name)(**options).apply(graph)
-            if option and len(smaller.nodes) < len(graph.nodes):
-                undo.insert(0, option)
-            elif not option:
+            if option is None:
                 before = len(smaller.nodes)
+            elif len(smaller.nodes) < len(graph.nodes):
+                undo.insert(0, option)
             graph = smaller
         return Shown(graph, before, tuple(undo))
 
-    def _transforms(self) -> list[tuple[str, str, dict[str, Any]]]:
-        """The option that undoes it, the transform and its options, in the order of application."""
-        steps: list[tuple[str, str, dict[str, Any]]] = []
+    def _transforms(self) -> Iterator[tuple[str | None, str, dict[str, Any]]]:
+        """In order: the option that undoes it (None: it only chooses), its name and options."""
         if not self.views:
-            steps.append(("--show views", "hide", {}))
-        if self.module is not None:
-            steps.append(("", "focus", {"module": self.module}))
+            yield "--show views", "hide", {}
+        if self.module:
+            yield None, "focus", {"module": self.module}
         if self.repeats:
-            steps.append(("--no-repeats", "repeats", {}))
-        if self.fold is not None:
-            steps.append(("--depth all", "fold", {"depth": self.depth, "fold": self.fold}))
+            yield "--no-repeats", "repeats", {}
+        if self.fold:
+            undo = "--fold ''" if self.depth == "all" else "--depth all --fold ''"
+            yield undo, "fold", {"depth": self.depth, "fold": self.fold}
         elif self.depth != "all":
-            steps.append(("--depth all", "fold", {"depth": self.depth}))
-        return steps
+            yield "--depth all", "fold", {"depth": self.depth}
 
 
 @dataclass(frozen=True, slots=True)

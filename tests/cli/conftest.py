@@ -57,7 +57,8 @@ def layered(layers: int = 12) -> Graph:
         call = b.module(f"net.{k}", "Linear", top)
         weight = b.leaf(f"net.{k}.weight", 4, 4, module=call)
         transposed = b.op("TBackward0", (4, 4), weight, module=call)
-        x = b.op("MmBackward0", (4, 4), x, transposed, module=call)
+        saves = {"self": (4, 4)}
+        x = b.op("MmBackward0", (4, 4), x, transposed, module=call, saves=saves)
     assert x is not None
     return b.build(x, title="Net")
 

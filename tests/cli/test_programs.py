@@ -176,7 +176,8 @@ for batch in DataLoader(torch.ones(4, 2), batch_size=2, num_workers=2):
 FINALIZED = (
     HEAD
     + """
-import atexit, sys, threading, time, weakref
+import atexit, gc, sys, threading, time, weakref
+assert gc.isenabled()
 
 class Logged:
     def __init__(self, name):

@@ -1,0 +1,34 @@
+"""The commands besides the default one: a new one is a file and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from graphviz_cli.cli.streams import Streams
+
+Action = Callable[[Streams], int]
+"""A command, ready to run once its arguments are read; returns the exit status."""
+
+
+class Entry(NamedTuple):
+    """A command by name."""
+
+    name: str
+    help: str
+    place: str
+    """The module whose `command(name, help)` makes it; the callback returns an `Action`."""
+
+
+COMMANDS: tuple[Entry, ...] = (
+    Entry(
+        "list",
+        "Name the plug-ins and themes, and their options.",
+        "graphviz_cli.cli.list",
+    ),
+    Entry(
+        "doctor",
+        "What is installed, what each format will use, and how to get the rest.",
+        "graphviz_cli.cli.doctor",
+    ),
+)
