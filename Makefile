@@ -51,10 +51,10 @@ golden: env ## Accept what the samples print now: golden files, README.md
 	$(BIN)/pytest tests/test_samples.py tests/test_readme.py -k 'golden or session' --accept
 
 docs: env ## Draw the picture of README.md again
-	cd samples && ../$(BIN)/graphviz-cli transformer.py -o ../docs/transformer.svg
+	cd samples && ../$(BIN)/graphviz-cli transformer.py --depth 2 -o ../docs/transformer.svg
 
 bench: env ## Run the benchmarks
-	@for benchmark in benchmarks/[!_]*.py; do $(BIN)/python $$benchmark || exit 1; done
+	@for file in $$(grep -l __main__ benchmarks/*.py); do $(BIN)/python $$file || exit 1; done
 
 clean: ## Remove what the other targets made
 	rm -rf .venv build samples/gallery *.egg-info .*_cache .hypothesis

@@ -108,5 +108,5 @@ def test_the_readme_shows_every_exit_code_and_every_exporter():
 def test_every_file_that_the_papers_link_to_is_there():
     for paper in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"):
         page = (REPOSITORY / paper).read_text(encoding="utf-8")
-        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page):
+        for target in re.findall(r"(?:\]\(|src=\")(?!https?:|#)([^)#\"]+)", page):
             assert (REPOSITORY / target).exists(), f"{paper} links to {target}"

@@ -156,7 +156,7 @@ def test_another_run_writes_the_same_bytes(sample, drawn, tmp_path):
     ],
 )
 def test_a_sample_that_raises_shows_the_error_of_torch_and_not_our_frames(sample, words):
-    done = run(f"{sample}.py", "--step", "3")
+    done = run(f"{sample}.py", "--step", "2")
     assert done.returncode == 3
     assert words in done.stderr
     assert f"{sample}.py" in done.stderr and "graphviz_cli" not in done.stderr
