@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from dis import opmap
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -49,14 +50,16 @@ class BackwardCalls:
     Within the block the function through which each Python call of `backward()` and `grad()` goes
     is ours. Calls within a running backward pass (the recomputation of a checkpoint) or a
     `torch.func` transform do not count, nor do those of child processes, nor calls that torch
-    refuses because nothing requires a gradient.
+    refuses because nothing requires a gradient. After each call that is not taken, and leaves
+    nothing of its graph, `passed` is called.
     """
 
-    def __init__(self, step: int) -> None:
+    def __init__(self, step: int, passed: Callable[[], None] | None = None) -> None:
         self.count = 0
         self.taken: BackwardCall | None = None
         self.stopped = False
         self._step = step
+        self._passed = passed
         self._process = os.getpid()
         self._lock = threading.Lock()
         self._replaced: list[tuple[Any, str, Any]] = []
@@ -93,12 +96,15 @@ class BackwardCalls:
                 if due:
                     self.taken = _backward_call(tuple(outputs), sys._getframe(1))
             if self.taken is None:
-                return original(outputs, *args, **options)
+                result = original(outputs, *args, **options)
+                if self._passed is not None and not any(args[1:3]):
+                    self._passed()
+                return result
             if due and self.count > 1 and _is_freed(outputs):
                 # Torch raises where an earlier call has freed what it needs: the user's to see.
                 original(outputs, *args, **options)
-            self.stopped = True
-            raise _stop(sys._getframe(1))
+            was_stopped, self.stopped = self.stopped, True
+            raise _stop(sys._getframe(1), in_handlers=was_stopped)
 
         return run_backward
 
@@ -140,10 +146,10 @@ def _name(output: Output, text: str, namespaces: Sequence[dict[str, Any]]) -> st
     return text
 
 
-def _stop(frame: FrameType | None) -> ProgramStopped:
+def _stop(frame: FrameType | None, *, in_handlers: bool) -> ProgramStopped:
     stopped = ProgramStopped()
     if sys.gettrace() is None:
-        insistence = _Insistence(stopped)
+        insistence = _Insistence(stopped, in_handlers=in_handlers)
         for caller in outward(frame):
             if not is_library(caller.f_code):
                 caller.f_trace = insistence
@@ -154,17 +160,20 @@ def _stop(frame: FrameType | None) -> ProgramStopped:
 class _Insistence:
     """A trace function that raises again once a bare `except:` has swallowed the stop.
 
-    It has one shot, since Python removes a trace function that raises; a program that swallows
-    this as well is stopped at its next backward call.
+    It has one shot, since Python removes a trace function that raises. A program that swallows this
+    as well is stopped at its next backward call, and then also `in_handlers`, from where it cannot
+    go back into the same `try`.
     """
 
-    def __init__(self, stopped: ProgramStopped) -> None:
+    def __init__(self, stopped: ProgramStopped, *, in_handlers: bool) -> None:
         self._stopped = stopped
+        self._in_handlers = in_handlers
 
     def __call__(self, frame: FrameType, event: str, argument: object) -> _Insistence | None:
         if event == "call":
             return None
-        if event == "line" and not self._is_handled():
+        is_due = event == "line" and (self._in_handlers or not self._is_handled())
+        if is_due and not _enters_handler(frame):
             raise self._stopped
         return self
 
@@ -178,6 +187,11 @@ class _Insistence:
             seen.add(id(current))
             current = current.__context__
         return False
+
+
+def _enters_handler(frame: FrameType) -> bool:
+    """The next instruction makes the exception that is on its way the handled one."""
+    return frame.f_code.co_code[frame.f_lasti] == opmap["PUSH_EXC_INFO"]
 
 
 def _is_freed(outputs: Sequence[Output]) -> bool:

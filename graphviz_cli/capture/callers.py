@@ -59,11 +59,17 @@ def is_torch(code: CodeType) -> bool:
 
 def is_library(code: CodeType) -> bool:
     """The code is Python's, torch's or that of another installed distribution."""
-    file = real_path(code.co_filename)
+    return is_library_file(code.co_filename)
+
+
+@cache
+def is_library_file(file: str) -> bool:
+    """Code of this file is Python's, torch's or that of another installed distribution."""
+    place = real_path(file)
     return (
-        code.co_filename.startswith("<frozen")
-        or file.startswith(_LIBRARIES)
-        or not _PACKAGE_FOLDERS.isdisjoint(Path(file).parts)
+        file.startswith("<frozen")
+        or place.startswith(_LIBRARIES)
+        or not _PACKAGE_FOLDERS.isdisjoint(Path(place).parts)
     )
 
 

@@ -95,7 +95,7 @@ _PART = re.compile(
     r"""(?:^|\.)(?P<name>[^\W\d]\w*)|(?:^|\.)(?P<item>\d+)"""
     r"""|\[(?P<number>-?\d+)\]|\[(?P<quote>['"])(?P<key>[^'"]*)(?P=quote)\]"""
 )
-_PATH = re.compile(f"(?:{_PART.pattern})+")
+_PATH = re.compile(rf"(?!\.)(?:{_PART.pattern})+")
 
 
 def _parts(item: object) -> Iterable[tuple[Any, object]]:

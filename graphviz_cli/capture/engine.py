@@ -9,11 +9,13 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import nn
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     DynamicOutputShapeException,
     FakeCopyMode,
+    FakeTensor,
     FakeTensorMode,
 )
 
@@ -40,6 +42,11 @@ def without_data(module: nn.Module, mode: FakeTensorMode) -> nn.Module:
     """A deep copy of a module whose tensors are fake; raises what copying its attributes raises."""
     with FakeCopyMode(mode):
         return copy.deepcopy(module)
+
+
+def has_data(tensor: torch.Tensor) -> bool:
+    """Whether the elements of a strided tensor can be read."""
+    return tensor.device.type != "meta" and not isinstance(tensor, FakeTensor)
 
 
 def uncompiled(module: nn.Module) -> nn.Module:

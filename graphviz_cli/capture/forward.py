@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import is_dataclass
+from dataclasses import is_dataclass, replace
 from typing import Any
 
 import torch
@@ -46,13 +46,14 @@ _GUESSED = "The inputs were guessed; others are given with -i."
 def observe_attribute(target: Target, request: Request) -> Observation:
     """Import what a target names, make a module or tensors of it, and run a module's forward."""
     title = target.attribute or ""
-    calls = BackwardCalls(request.step or 1)
     with ExitStack() as stack:
         # Tensors may be made while the file is imported, or by the function that it names.
-        with Recording(requested(request.device), keep_results=True) as recording:
+        device = requested(request.device)
+        with Recording(device, keep_results=True, cuts=request.cuts) as recording:
+            calls = BackwardCalls(request.step or 1, recording.passed)
             file = stack.enter_context(imported(target))
             value = attribute(file, target)
-            outcome, result = Outcome(value), title
+            outcome, result, call = Outcome(value), title, Call()
             if callable(value) and not isinstance(value, nn.Module | torch.Tensor):
                 call = _function_call(value, request)
                 with calls:
@@ -62,8 +63,10 @@ def observe_attribute(target: Target, request: Request) -> Observation:
                 raise UsageError(f"-a is for a class or a function, and {title} is neither.")
         if isinstance(outcome.value, nn.Module) and calls.taken is None:
             return observe_module(outcome.value, request, vars(file))
-        left = Left(title, [vars(file)], _tensors(outcome.value, result), outcome.failure)
-        return observed(recording, calls, request, left)
+        namespaces = [vars(file), call.named(value)]
+        left = Left(title, namespaces, _tensors(outcome.value, result), outcome.failure)
+        seen = observed(recording, calls, request, left)
+        return replace(seen, inputs=call.described(value))
 
 
 def observe_module(module: nn.Module, request: Request, variables: Namespace) -> Observation:
@@ -82,7 +85,7 @@ def observe_module(module: nn.Module, request: Request, variables: Namespace) ->
     names.add_module(module, "")
     names.add_variables(named_inputs)
     names.add_variables(variables)
-    with Recording(keep_results=False) as recording:
+    with Recording(keep_results=False, cuts=request.cuts) as recording:
         outcome = attempt(title, module, *call.args, **call.kwargs)
     failure = outcome.failure
     if failure is not None and source is not None:

@@ -32,7 +32,7 @@ class Site:
         hidden = code.co_filename.startswith(_GENERATED) or is_torch(code) or is_ours(code)
         self.is_visible = not hidden
         self.is_user = not hidden and not is_library(code)
-        self.returns = code is handle_torch_function.__code__ or _is_returned(code, lasti)
+        self.returns = code in _PASSED_ON or _is_returned(code, lasti)
         """The value of the expression goes to the caller as it is."""
 
 
@@ -158,3 +158,5 @@ _RETURN_VALUE = dis.opmap["RETURN_VALUE"]
 _GENERATED = ("<frozen ", "<eval_with_key>")
 """Modules inside the interpreter, and code that torch.fx writes."""
 _MODULE_CALLS = private.module_call_code()
+_PASSED_ON = (handle_torch_function.__code__, *private.decorator_code())
+"""Of functions that give what another one gave them."""

@@ -12,11 +12,13 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
 
-from graphviz_cli.capture.callers import is_ours, is_torch
+from graphviz_cli.capture.callers import is_library_file, is_ours, is_torch
 
 _SITES = 16
 
-Site = tuple[int, int]
+Site = tuple[int, int, str]
+"""A place in a program: the address of its code (its hash would be that of all it consists of), the
+instruction in it, and the file."""
 
 
 class Frontier(TorchFunctionMode):
@@ -40,11 +42,12 @@ class Frontier(TorchFunctionMode):
 
     def __enter__(self) -> Self:
         self._apply = torch.autograd.Function.__dict__["apply"]
-        original = self._apply.__func__
+        # A classmethod of Python in torch 2.13, and one of C in 2.14.
+        bound = self._apply.__get__
         note = self._note
 
         def apply(function: Any, *arguments: Any, **options: Any) -> Any:
-            result = original(function, *arguments, **options)
+            result = bound(None, function)(*arguments, **options)
             note(result, (*arguments, *options.values()))
             return result
 
@@ -78,8 +81,9 @@ class Frontier(TorchFunctionMode):
 
     @property
     def tensors(self) -> list[torch.Tensor]:
-        """What is kept, oldest first."""
-        return [tensor for made in self._newest.values() for tensor in made.values()]
+        """What the user's own code made of what is kept, else all of it, oldest first."""
+        own = [made for site, made in self._newest.items() if not is_library_file(site[2])]
+        return [tensor for made in own or self._newest.values() for tensor in made.values()]
 
     @property
     def modules(self) -> list[nn.Module]:
@@ -140,15 +144,14 @@ def _site() -> Site:
     frame = sys._getframe(2)
     while frame.f_back is not None and _is_below(frame.f_code):
         frame = frame.f_back
-    # The address of the code, since its hash is that of all it consists of.
-    return id(frame.f_code), frame.f_lasti
+    return id(frame.f_code), frame.f_lasti, frame.f_code.co_filename
 
 
-_below: dict[int, tuple[CodeType, bool]] = {}
+_below: dict[str, bool] = {}
 
 
 def _is_below(code: CodeType) -> bool:
-    known = _below.get(id(code))
+    known = _below.get(code.co_filename)
     if known is None:
-        known = _below[id(code)] = code, is_torch(code) or is_ours(code)
-    return known[1]
+        known = _below[code.co_filename] = is_torch(code) or is_ours(code)
+    return known

@@ -55,8 +55,19 @@ class TensorInput:
 
 
 @dataclass(frozen=True, slots=True)
+class FileInput:
+    """What a file holds."""
+
+    path: Path
+
+    def made(self, draw: Draw) -> Any:
+        """The content with its tensors on the device. Raises UsageError if it cannot be read."""
+        return moved(_loaded(self.path), draw.device)
+
+
+@dataclass(frozen=True, slots=True)
 class ValueInput:
-    """Something that is there already: a number, a text, the content of a file."""
+    """Something that is there already: a number, a text."""
 
     value: Any
 
@@ -87,7 +98,7 @@ class Draw:
         return cls(device, dtype, torch.Generator().manual_seed(seed or 0))
 
 
-Input = TensorInput | ValueInput
+Input = TensorInput | FileInput | ValueInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +147,9 @@ def parse_input(text: str) -> tuple[str | None, Input]:
     if rest.startswith("value:"):
         return name, ValueInput(literal(rest.removeprefix("value:")))
     if rest.endswith((".pt", ".pth", ".npy")):
-        return name, ValueInput(_loaded(Path(rest)))
+        if not Path(rest).is_file():
+            raise UsageError(f"There is no file {rest}.")
+        return name, FileInput(Path(rest))
     *prefixes, size = (part.strip() for part in rest.split(":"))
     shape_text, less, bound_text = (part.strip() for part in size.partition("<"))
     if _SHAPE.fullmatch(shape_text) is None or (less and not bound_text.isdigit()):
@@ -318,8 +331,6 @@ def _loaded(path: Path) -> Any:
 
             return torch.from_numpy(numpy.load(path))
         return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise UsageError(f"There is no file {path}.") from None
     except pickle.UnpicklingError:
         raise UsageError(
             f"{path} holds more than tensors and plain values.",

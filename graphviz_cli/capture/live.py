@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import gc
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import islice
+from typing import Any, TypeAlias
 
 from graphviz_cli.capture import teardown
 from graphviz_cli.graph.model import EdgeTable
+
+Beyond: TypeAlias = Callable[[Sequence[Any], Mapping[Any, int], int], Iterable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +24,11 @@ class LiveGraph:
     edges: EdgeTable = field(default_factory=EdgeTable)
 
 
-def visit(starts: Iterable[Any]) -> LiveGraph:
+def visit(starts: Iterable[Any], beyond: Beyond | None = None) -> LiveGraph:
     """Visit all nodes that can be reached from `starts`, in breadth-first order.
+
+    When all are visited, `beyond` is asked where to go on, until it knows no more: it is given the
+    nodes and their ids, and how many of them it has been given before.
 
     That a node has no edges to tell is taken as having none. All Python code that walks over
     `next_functions` should come here: a graph that was walked can overrun the stack when it is
@@ -38,17 +44,25 @@ def visit(starts: Iterable[Any]) -> LiveGraph:
     add_source, add_target, add_input, add_output = [column.append for column in columns]
     try:
         with paused_garbage_collection():
-            for source, node in enumerate(nodes):  # grows while it is read
-                for input_nr, (child, output_nr) in enumerate(node.next_functions):
-                    if child is not None:
-                        target = ids.get(child)
-                        if target is None:
-                            target = ids[child] = len(nodes)
-                            nodes.append(child)
-                        add_source(source)
-                        add_target(target)
-                        add_input(input_nr)
-                        add_output(output_nr)
+            first = 0
+            while first < len(nodes):
+                known = first
+                for source, node in enumerate(islice(nodes, first, None), first):  # it grows
+                    for input_nr, (child, output_nr) in enumerate(node.next_functions):
+                        if child is not None:
+                            target = ids.get(child)
+                            if target is None:
+                                target = ids[child] = len(nodes)
+                                nodes.append(child)
+                            add_source(source)
+                            add_target(target)
+                            add_input(input_nr)
+                            add_output(output_nr)
+                first = len(nodes)
+                for start in () if beyond is None else beyond(nodes, ids, known):
+                    if start not in ids:
+                        ids[start] = len(nodes)
+                        nodes.append(start)
     finally:
         edges = EdgeTable(*(array("i", column) for column in columns))
         teardown.guard(nodes, edges.sources, edges.targets)

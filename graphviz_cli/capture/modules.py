@@ -67,6 +67,8 @@ class ModuleCalls:
     def __init__(self) -> None:
         self.starts = array("q")
         self.ends = array("q")
+        self.left = NONE
+        """The call that ended last."""
         self.outer_sites: list[Site | Unsought | None] = []
         """For each call that is running the nearest place in the user's code around it."""
         self._parents = array("i")
@@ -132,6 +134,7 @@ class ModuleCalls:
 
     def _close(self) -> None:
         call, place = self._stack.pop()
+        self.left = call
         self.outer_sites.pop()
         end = self.ends[call] = next_sequence_nr()
         if not place.called:

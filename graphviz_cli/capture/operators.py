@@ -48,6 +48,23 @@ def operators(names: Iterable[str]) -> dict[str, Operator]:
     return {name: found[name] for name in wanted if name in found}
 
 
+def prefixes() -> list[str]:
+    """How the names of all backward ops that torch has formulas for begin: `AddmmBackward`, ..."""
+    return sorted(_entries())
+
+
+def family(prefix: str) -> dict[str, Operator]:
+    """The backward ops whose names begin with one of `prefixes`, in the order of torch's file.
+
+    Those for one dispatch key are counted by themselves (`ProdBackwardAutogradNestedTensor0`).
+    Empty for a prefix that there is not.
+    """
+    try:
+        return dict(_operators(prefix, _entries().get(prefix, ())))
+    except (yaml.YAMLError, LookupError, TypeError, ValueError, AttributeError):
+        return {}
+
+
 @cache
 def _entries() -> Mapping[str, tuple[str, ...]]:
     """The texts of the file's entries in order, by the prefix of the names of their nodes."""

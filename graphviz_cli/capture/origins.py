@@ -15,7 +15,7 @@ from graphviz_cli.graph.model import NONE, Column, ModuleCall, SourceLocation
 
 if TYPE_CHECKING:
     from graphviz_cli.capture.attribution import Attribution
-    from graphviz_cli.capture.cuts import Cut
+    from graphviz_cli.capture.cut_records import Cut
     from graphviz_cli.capture.names import TensorNames
 
 _NOWHERE = -1

@@ -15,6 +15,7 @@ import torch
 from torch import overrides
 from torch.overrides import TorchFunctionMode
 from torch.utils import checkpoint as torch_checkpoint
+from torch.utils._contextlib import context_decorator
 
 UNNUMBERED = 2**64 - 1
 """The sequence number of nodes that are no step of the forward pass (AccumulateGrad, Error)."""
@@ -94,6 +95,12 @@ def is_saved_tensor(value: object) -> bool:
     return isinstance(value, torch._C._autograd.SavedTensor)
 
 
+def address_of(saved: Any) -> int | None:
+    """The `storage_address` of a SavedTensor; None if it holds no tensor, or one without."""
+    data = getattr(saved, "data", None)
+    return address_of_tensor(data) if isinstance(data, torch.Tensor) else None
+
+
 def is_freed(saved: Any) -> bool:
     """Whether a SavedTensor without data and without hook was freed, or else never filled.
 
@@ -104,6 +111,24 @@ def is_freed(saved: Any) -> bool:
     except RuntimeError:
         return True
     return False
+
+
+def is_stale(saved: Any) -> bool:
+    """Whether a saved tensor was written to since it was saved, so that backward will raise.
+
+    Must not be called on one with a hook.
+    """
+    try:
+        saved.unpack()
+    except RuntimeError as error:
+        return "modified by an inplace operation" in str(error)
+    return False
+
+
+def is_torchs_function(node_type: type) -> bool:
+    """Whether a custom Function is one of torch's own (checkpoint)."""
+    forward_class = getattr(node_type, "_forward_cls", None)
+    return getattr(forward_class, "__module__", "").partition(".")[0] == "torch"
 
 
 # Running: torch/autograd/graph.py, torch/csrc/autograd/python_engine.cpp
@@ -141,6 +166,14 @@ storage_address: Callable[[torch.Tensor], int] = torch._C._storage_address  # ty
 It tells storages apart that hold no data (fake, meta). Raises NotImplementedError for tensors
 without a storage (sparse, mkldnn).
 """
+
+
+def address_of_tensor(tensor: torch.Tensor) -> int | None:
+    """The `storage_address` of a tensor; None if it has no storage of its own."""
+    try:
+        return storage_address(tensor)
+    except (NotImplementedError, RuntimeError):
+        return None
 
 
 def inner_tensors(tensor: torch.Tensor) -> tuple[tuple[str, torch.Tensor], ...]:
@@ -258,6 +291,18 @@ def module_call_code() -> tuple[CodeType, ...]:
         constant
         for constant in torch.nn.Module._call_impl.__code__.co_consts
         if isinstance(constant, CodeType) and constant.co_name == "inner"
+    )
+
+
+def decorator_code() -> tuple[CodeType, ...]:
+    """The code of the frame between a function under `@torch.no_grad()` and its caller.
+
+    `torch/utils/_contextlib.py`. Empty where this torch decorates otherwise.
+    """
+    return tuple(
+        constant
+        for constant in context_decorator.__code__.co_consts
+        if isinstance(constant, CodeType) and constant.co_name == "decorate_context"
     )
 
 

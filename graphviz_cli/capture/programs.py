@@ -38,8 +38,8 @@ def observe_program(target: Target, request: Request) -> Observation:
     sys.argv = [program.argument, *request.script_args]
     title = target.module or Path(program.argument).name
     with (
-        Recording(requested(request.device), keep_results=True) as recording,
-        BackwardCalls(request.step or 1) as calls,
+        Recording(requested(request.device), keep_results=True, cuts=request.cuts) as recording,
+        BackwardCalls(request.step or 1, recording.passed) as calls,
     ):
         run = run_program(program)
     return observed(recording, calls, request, Left(title, [run.variables], None, run.failure))
@@ -108,7 +108,7 @@ def observed(
         roots,
         names,
         recording.attribution,
-        parameters=_parameters(names.modules, recording.frontier.called),
+        parameters=_parameters(names, recording.frontier.called),
         step=None if calls.taken is None else request.step or 1,
         notes=recording.notes,
         failure=failure,
@@ -148,13 +148,14 @@ def _names(recording: Recording, namespaces: Sequence[Namespace]) -> TensorNames
     return names
 
 
-def _parameters(modules: Sequence[nn.Module], called: set[int]) -> list[torch.Tensor]:
+def _parameters(names: TensorNames, called: set[int]) -> list[torch.Tensor]:
+    """Those of the modules that were called, and what an optimizer holds besides."""
     return [
         parameter
-        for module in modules
+        for module in names.modules
         if any(id(part) in called for part in module.modules())
         for parameter in module.parameters()
-    ]
+    ] + [tensor for tensor in names.optimized if names.of(tensor).owner is None]
 
 
 def _tensors(namespaces: Sequence[Namespace]) -> list[Found]:

@@ -41,8 +41,10 @@ class Recording:
     `device` becomes the default device. The results of functions are kept with `keep_results`.
     """
 
-    def __init__(self, device: torch.device | None = None, *, keep_results: bool) -> None:
-        self.attribution = Attribution()
+    def __init__(
+        self, device: torch.device | None = None, *, keep_results: bool, cuts: bool = True
+    ) -> None:
+        self.attribution = Attribution(cuts=cuts)
         self.frontier = Frontier()
         self._eager = EagerInsteadOfCompiled()
         self._keep_results = keep_results
@@ -67,6 +69,11 @@ class Recording:
         traceback: TracebackType | None,
     ) -> None:
         self._stack.close()
+
+    def passed(self) -> None:
+        """A backward pass was made that is not to be drawn."""
+        if self.attribution.cuts is not None:
+            self.attribution.cuts.forget()
 
     @property
     def notes(self) -> tuple[str, ...]:

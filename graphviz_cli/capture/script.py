@@ -22,7 +22,7 @@ import torch
 
 from graphviz_cli.capture.callers import begin
 from graphviz_cli.capture.target import Target, read_source
-from graphviz_cli.capture.usercode import attempt, failure, user_code
+from graphviz_cli.capture.usercode import Outcome, attempt, failure, user_code
 from graphviz_cli.errors import TargetError, UsageError
 
 _HEADROOM = 64
@@ -123,6 +123,7 @@ def run_program(program: Program) -> Run:
         __builtins__=builtins,
         __file__=program.file,
         __annotations__={},
+        __cached__=None,
         __spec__=program.spec,
         __loader__=SourceFileLoader("__main__", program.file),
     )
@@ -134,8 +135,8 @@ def run_program(program: Program) -> Run:
     process, threads = os.getpid(), set(threading.enumerate())
     outcome = attempt(Path(program.argument).name, exec, program.code, main.__dict__)
     if os.getpid() != process:
-        _end_child(outcome.failure)
-    if outcome.failure is None:
+        _end_child(outcome)
+    if outcome.failure is None and not outcome.stopped:
         _join(threads)
     return Run(main.__dict__, outcome.failure)
 
@@ -227,14 +228,14 @@ def _join(before: set[threading.Thread]) -> None:
             thread.join()
 
 
-def _end_child(failure: TargetError | None) -> NoReturn:
-    if failure is not None:
-        if failure.__cause__ is None:
-            print(failure, file=sys.stderr)  # noqa: T201 - the child's own last words
-        else:
-            traceback.print_exception(failure.__cause__)
+def _end_child(outcome: Outcome) -> NoReturn:
+    failure, status = outcome.failure, outcome.status
+    if failure is not None and failure.__cause__ is not None:
+        traceback.print_exception(failure.__cause__)
+    elif status is not None and not isinstance(status, int):
+        print(status, file=sys.stderr)  # noqa: T201 - the child's own last words
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):
             stream.flush()
-    os._exit(0 if failure is None else 1)
+    os._exit(status if isinstance(status, int) else int(failure is not None))

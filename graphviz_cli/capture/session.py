@@ -16,6 +16,7 @@ from graphviz_cli.capture.callers import is_ours
 from graphviz_cli.capture.contents import contents
 from graphviz_cli.capture.device import described
 from graphviz_cli.capture.forward import observe_attribute
+from graphviz_cli.capture.inputs import parse_input
 from graphviz_cli.capture.loading import import_folder
 from graphviz_cli.capture.names import TensorNames
 from graphviz_cli.capture.operators import operators
@@ -32,7 +33,8 @@ _UNNAMED = "result"
 def capture_target(target: Target, request: Request) -> Captured:
     """Run a target and take its graph; see `graphviz_cli.capture.capture`."""
     _check(target, request)
-    with python_state([target.text, *request.script_args], import_folder(target)):
+    argv = [str(target.path or target.module), *request.script_args]
+    with python_state(argv, import_folder(target)):
         if request.seed is not None:
             _seed(request.seed)
         observe = observe_program if target.is_program else observe_attribute
@@ -108,6 +110,10 @@ def _named_roots(graph: Graph) -> tuple[Root, ...]:
 def _check(target: Target, request: Request) -> None:
     if request.step is not None and request.step < 1:
         raise UsageError(f"There is no step {request.step}.", hint="The first backward call is 1.")
+    if request.seed is not None and not 0 <= request.seed < 2**63:
+        raise UsageError(f"The seed {request.seed} is out of range.", hint="It is at least 0.")
+    for text in request.inputs:
+        parse_input(text)
     if not target.is_program:
         return
     for given, flag in ((request.inputs, "-i"), (request.arguments, "-a")):

@@ -245,8 +245,8 @@ def _call(parameters: Sequence[Parameter], values: Sequence[Any]) -> Call:
 
 
 def _blank(wanted: Input, draw: Draw) -> Any:
-    if isinstance(wanted, ValueInput):
-        return wanted.value
+    if not isinstance(wanted, TensorInput):
+        return wanted.made(draw)
     return torch.empty(wanted.shape, dtype=wanted.dtype or draw.dtype, device=draw.device)
 
 

@@ -55,6 +55,7 @@ class Request:
     `inputs` are the specifications of a module's inputs (`ids=int64:2x32<50257`), `arguments` the
     `key=value` for a class or a function, `script_args` the arguments of a program. `root` names
     the tensor to start from, `step` the backward call at which a program is stopped, from 1.
+    `cuts` says whether the places where the gradient is lost are looked for.
     `seed` None leaves the random numbers, `train` None the mode of a module as they are.
     """
 
@@ -66,6 +67,7 @@ class Request:
     train: bool | None = None
     step: int | None = None
     script_args: tuple[str, ...] = ()
+    cuts: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from graphviz_cli.capture import private
-from graphviz_cli.capture.cuts import Cuts
+from graphviz_cli.capture.cuts import Call, Cuts
 from graphviz_cli.capture.frames import Origin, Sites
 from graphviz_cli.capture.modules import ModuleCalls
 from graphviz_cli.capture.private import next_sequence_nr
@@ -34,7 +34,7 @@ class TorchCalls(TorchFunctionMode):
 
     def __init__(self, module_calls: ModuleCalls, *, cuts: bool = False) -> None:
         super().__init__()
-        self.cuts = Cuts(self._locate, lambda: module_calls.running) if cuts else None
+        self.cuts = Cuts(self._locate, module_calls) if cuts else None
         """Told of every call; None if nobody shall be."""
         self.starts = array("q")
         self.ends = array("q")
@@ -101,7 +101,7 @@ class TorchCalls(TorchFunctionMode):
             self.note(start, value, sys._getframe(1), args)
         if cuts is not None and threading.get_ident() == self.thread:
             frame = sys._getframe(1)
-            cuts.after((function, args, kwargs), value, (start, end), destroyed, frame)
+            cuts.after(Call(function, args, kwargs, value, start, end, frame, destroyed))
         return value
 
     def note_module_without_gradients(
@@ -110,10 +110,12 @@ class TorchCalls(TorchFunctionMode):
         """A module's call during a pause, which torch runs in `frame`, has given `value`."""
         if self.cuts is not None and frame.f_back is not None:
             kwargs = frame.f_locals.get("kwargs")
-            self.cuts.module_called(module, (*args, kwargs), value, frame.f_back)
+            number = next_sequence_nr()
+            call = Call(module, (*args, kwargs), None, value, number, number, frame.f_back)
+            self.cuts.module_called(module, call)
 
-    def _locate(self, frame: FrameType) -> Origin:
-        return self._sites.origin(SINGLE, frame, self._outer_sites)
+    def _locate(self, frame: FrameType, mask: int) -> Origin:
+        return self._sites.origin(mask, frame, self._outer_sites)
 
     def note(self, start: int, value: Any, frame: FrameType, args: tuple[Any, ...]) -> None:
         """The call that `frame` made with `args` gave `value` and made nodes from `start` on."""
@@ -175,7 +177,8 @@ def _watching_apply(function: Any, *args: Any, **kwargs: Any) -> Any:
         cuts.enter_function()
     start = next_sequence_nr()
     try:
-        value = _watched_apply.__func__(function, *args, **kwargs)
+        # A classmethod of Python in torch 2.13, and one of C in 2.14.
+        value = _watched_apply.__get__(None, function)(*args, **kwargs)
     except BaseException:
         for cuts in recorders:
             cuts.abandon_function()
@@ -185,7 +188,7 @@ def _watching_apply(function: Any, *args: Any, **kwargs: Any) -> Any:
         for calls in _watching:
             calls.note(start, value, sys._getframe(1), ())
     for cuts in recorders:
-        cuts.leave_function(function, args, value, (start, end), sys._getframe(1))
+        cuts.leave_function(Call(function, args, kwargs, value, start, end, sys._getframe(1)))
     return value
 
 

@@ -20,6 +20,10 @@ class Outcome:
     value: Any = None
     failure: TargetError | None = None
     """Set if it raised; the cause is the user's exception without our frames."""
+    stopped: bool = False
+    """We stopped it, so it did not come to what it does at its end."""
+    status: object = None
+    """What it gave to `sys.exit`."""
 
 
 def attempt(what: str, function: Callable[..., Any], *args: Any, **options: Any) -> Outcome:
@@ -33,11 +37,12 @@ def attempt(what: str, function: Callable[..., Any], *args: Any, **options: Any)
     except (KeyboardInterrupt, GraphvizCliError):
         raise
     except ProgramStopped:
-        return Outcome()
+        return Outcome(stopped=True)
     except BaseException as error:
         if isinstance(error, SystemExit) and error.code in (None, 0):
             return Outcome()
-        return Outcome(failure=failure(error, what))
+        status = error.code if isinstance(error, SystemExit) else None
+        return Outcome(failure=failure(error, what), status=status)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,6 +14,8 @@ from torch.autograd.graph import GradientEdge
 
 from graphviz_cli.capture import private
 from graphviz_cli.capture.columns import extended, patched
+from graphviz_cli.capture.cut_graph import CutGraph
+from graphviz_cli.capture.facts import Walked, facts_of
 from graphviz_cli.capture.leaves import Leaf, reached_leaves, unreached_leaves
 from graphviz_cli.capture.live import LiveGraph, paused_garbage_collection, visit
 from graphviz_cli.capture.names import TensorNames
@@ -26,6 +29,7 @@ from graphviz_cli.graph.model import (
     NONE,
     Column,
     Graph,
+    NodeKind,
     NodeTable,
     Provenance,
     Role,
@@ -70,35 +74,66 @@ def walk(
                 "None of the results requires a gradient.",
                 hint="Are they detached, or computed under torch.no_grad()?",
             )
-        live = visit(start.node for start in starts if start.node is not None)
+        behind = _cuts_of(attribution, unreached)
+        live = visit(
+            (start.node for start in starts if start.node is not None),
+            None if behind is None else behind.beyond,
+        )
+        cuts = () if behind is None else behind.cuts
         types = NodeTypes(live.nodes)
         sequence_nrs = private.sequence_nrs(live.nodes)
         ranks, is_exact = creation_order(types.ops, sequence_nrs, live.edges)
         reached = reached_leaves(live.nodes, types.leaves, known)
         alone = [start.leaf for start in starts if start.leaf is not None]
         leaves = reached + unreached_leaves(
-            chain(alone, unreached), reached, known, len(live.nodes)
+            chain(alone, unreached), reached, known, len(live.nodes) + len(cuts)
         )
         graph_roots = tuple(_roots(starts, live, leaves))
         outputs = _outputs(live, types, graph_roots)
         borrowed = [leaf.tensor for leaf in leaves] + [t for t in known.tensors if t.is_leaf]
         saved = read_saved(live.nodes, types.fields, addresses_of(borrowed))
-        total = len(live.nodes) + len(leaves) - len(reached)
+        total = len(live.nodes) + len(cuts) + len(leaves) - len(reached)
         if attribution is None:
             origins = unknown_origins(total)
         else:
-            origins = origins_of(attribution, known, sequence_nrs, leaves)
+            origins = origins_of(attribution, known, sequence_nrs, leaves, cuts)
+        edges = live.edges if behind is None else behind.edges(live.nodes, live.edges)
+        walked = Walked(live.nodes, types, edges, leaves, cuts)
+        facts = {fact.name: fact for fact in facts_of(walked, attribution, known)}
     parameters = array("q", bytes(8 * total))
     for leaf in leaves:
         parameters[leaf.id] = leaf.parameters
     no_roles: Column[Role | None] = Column((None,), array("i", bytes(4 * total)))
     rows_end = len(saved.table)
+    cut_rows = dict(enumerate(cuts, len(live.nodes)))
     nodes = NodeTable(
-        kinds=patched(types.kinds, {leaf.id: leaf.kind for leaf in leaves}, total),
-        names=patched(types.names, {leaf.id: leaf.name for leaf in leaves}, total),
+        kinds=patched(
+            types.kinds,
+            {**{leaf.id: leaf.kind for leaf in leaves}, **dict.fromkeys(cut_rows, NodeKind.CUT)},
+            total,
+        ),
+        names=patched(
+            types.names,
+            {
+                **{leaf.id: leaf.name for leaf in leaves},
+                **{row: cut.kind for row, cut in cut_rows.items()},
+            },
+            total,
+        ),
         user_names=patched(origins.names, {leaf.id: leaf.called.names for leaf in leaves}, total),
-        roles=patched(no_roles, {leaf.id: leaf.called.role for leaf in leaves}, total),
-        outputs=patched(outputs, {leaf.id: (leaf.spec,) for leaf in leaves}, total),
+        roles=patched(
+            no_roles,
+            {**dict.fromkeys(cut_rows), **{leaf.id: leaf.called.role for leaf in leaves}},
+            total,
+        ),
+        outputs=patched(
+            outputs,
+            {
+                **{leaf.id: (leaf.spec,) for leaf in leaves},
+                **{row: () if c.spec is None else (c.spec,) for row, c in cut_rows.items()},
+            },
+            total,
+        ),
         modules=origins.modules,
         sources=origins.sources,
         sequence_nrs=extended(ranks, NONE, total),
@@ -108,12 +143,25 @@ def walk(
     )
     return Graph(
         nodes=nodes,
-        edges=live.edges,
+        edges=edges,
         roots=graph_roots,
         modules=origins.calls,
         storages=saved.storages,
-        provenance=Provenance(notes=tuple(_notes(starts, types, saved, is_exact=is_exact))),
+        annotations=MappingProxyType(facts),
+        provenance=Provenance(
+            notes=(
+                *_notes(starts, types, saved, is_exact=is_exact),
+                *(() if behind is None else behind.notes()),
+            )
+        ),
     )
+
+
+def _cuts_of(
+    attribution: Attribution | None, parameters: Sequence[torch.Tensor]
+) -> CutGraph | None:
+    known = None if attribution is None else attribution.cuts
+    return None if known is None else CutGraph(known, parameters)
 
 
 @dataclass(frozen=True, slots=True)

@@ -222,6 +222,10 @@ class Root:
     output_nr: int = 0
 
 
+def _no_inputs() -> Mapping[int, tuple[float | int | str | None, ...]]:
+    return MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True)
 class Annotation:
     """A measured or derived fact about some of the nodes."""
@@ -230,6 +234,9 @@ class Annotation:
     values: Mapping[int, float | int | str]
     unit: str = ""
     combine: Combine = Combine.FIRST
+    inputs: Mapping[int, tuple[float | int | str | None, ...]] = field(default_factory=_no_inputs)
+    """The fact about the edges of some nodes: at place k that of `Edge.input_nr` k. Of merged nodes
+    only those of the one that represents them are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +256,9 @@ class Provenance:
     """Captured with tensors that hold no data."""
     partial: bool = False
     """The target failed before it was done."""
+    vectors: tuple[str, ...] = ()
+    """What the backward pass started from: for each root its name and the vector that its Jacobian
+    was multiplied with (`loss: 1`); empty where none was run."""
     notes: tuple[str, ...] = ()
     """What could not be seen, one sentence each."""
 

@@ -60,6 +60,9 @@ def induced_subgraph(graph: Graph, keep: Iterable[int]) -> Graph:
                     values=MappingProxyType(
                         {new[n]: v for n, v in sorted(annotation.values.items()) if new[n] != NONE}
                     ),
+                    inputs=MappingProxyType(
+                        {new[n]: v for n, v in sorted(annotation.inputs.items()) if new[n] != NONE}
+                    ),
                 )
                 for name, annotation in graph.annotations.items()
             }
@@ -400,7 +403,12 @@ def _combined(annotation: Annotation, new: Sequence[int], order: Sequence[int]) 
         elif annotation.combine is Combine.MAX:
             # Written so that a NaN stays, whichever side it is on.
             values[block] = known if known != known or known >= value else value
-    return replace(annotation, values=MappingProxyType(values))
+    inputs = {
+        new[node]: facts
+        for node, facts in sorted(annotation.inputs.items())
+        if order[new[node]] == node
+    }
+    return replace(annotation, values=MappingProxyType(values), inputs=MappingProxyType(inputs))
 
 
 def _joined(first: Column[T], second: Column[T]) -> Column[T]:
@@ -417,10 +425,14 @@ def _joined_annotations(first: Graph, second: Graph) -> Mapping[str, Annotation]
     joined = dict(first.annotations)
     for name, annotation in second.annotations.items():
         values = {node + len(first.nodes): value for node, value in annotation.values.items()}
+        inputs = {node + len(first.nodes): facts for node, facts in annotation.inputs.items()}
         known = joined.get(name)
         if known is not None:
             if (known.unit, known.combine) != (annotation.unit, annotation.combine):
                 raise ValueError(f"The two annotations {name!r} do not fit together.")
             values = {**known.values, **values}
-        joined[name] = replace(annotation, values=MappingProxyType(values))
+            inputs = {**known.inputs, **inputs}
+        joined[name] = replace(
+            annotation, values=MappingProxyType(values), inputs=MappingProxyType(inputs)
+        )
     return MappingProxyType(joined)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -61,12 +61,14 @@ _SECTIONS: Final = {
 _KINDS: Final = {str(kind): kind for kind in NodeKind}
 _ROLES: Final = {str(role): role for role in Role}
 _STATES: Final = {str(state): state for state in SavedState}
+_NOT_FINITE: Final = ("nan", "inf", "-inf")
 _COMBINES: Final = {str(combine): combine for combine in Combine}
 
 
 def _provenance(row: Any) -> Provenance:
     known = {
-        "target", "title", "torch", "device", "inputs", "step", "estimated", "partial", "notes"
+        "target", "title", "torch", "device", "inputs", "step", "estimated", "partial",
+        "vectors", "notes",
     }  # fmt: skip
     facts = Checked(row, known)
     return Provenance(
@@ -78,6 +80,7 @@ def _provenance(row: Any) -> Provenance:
         step=facts.optional("step", least=1),
         estimated=facts.flag("estimated", default=False),
         partial=facts.flag("partial", default=False),
+        vectors=facts.texts("vectors"),
         notes=facts.texts("notes"),
     )
 
@@ -147,21 +150,40 @@ def _operator(name: str, row: Any) -> Operator:
 
 
 def _annotation(name: str, row: Any, count: int) -> Annotation:
-    facts = Checked(row, {"unit", "combine", "values"})
+    facts = Checked(row, {"unit", "combine", "values", "inputs"})
     values: dict[int, float | int | str] = {}
-    members = facts.members.get("values")
+    for key, value in _of_nodes(facts, "values", count, required=True):
+        if not _is_value(value):
+            raise DamageError("must be a number or text", f"values[{key}]")
+        values[key] = _value(value)
+    inputs: dict[int, tuple[float | int | str | None, ...]] = {}
+    for key, row in _of_nodes(facts, "inputs", count, required=False):
+        if not isinstance(row, list) or not all(v is None or _is_value(v) for v in row):
+            raise DamageError("must be a list of numbers, texts and nulls", f"inputs[{key}]")
+        inputs[key] = tuple(None if value is None else _value(value) for value in row)
+    combine = facts.choice("combine", _COMBINES, Combine.FIRST)
+    return Annotation(
+        name, MappingProxyType(values), facts.text("unit", ""), combine, MappingProxyType(inputs)
+    )
+
+
+def _of_nodes(
+    facts: Checked, name: str, count: int, *, required: bool
+) -> Iterator[tuple[int, Any]]:
+    """The members of an object that has a value for each of some nodes."""
+    members = facts.members.get(name, None if required else {})
     if not isinstance(members, dict):
-        raise DamageError("must be an object", "values")
+        raise DamageError("must be an object", name)
     for key, value in members.items():
         # So long a number is no node, and Python refuses to read one of thousands of digits.
         is_number = key.isascii() and key.isdigit() and len(key) <= 10 and str(int(key)) == key
         if not is_number or int(key) >= count:
             raise DamageError(f"has a value for {shortly(key)}, which is no node")
-        if not _is_value(value):
-            raise DamageError("must be a number or text", f"values[{key}]")
-        values[int(key)] = value
-    combine = facts.choice("combine", _COMBINES, Combine.FIRST)
-    return Annotation(name, MappingProxyType(values), facts.text("unit", ""), combine)
+        yield int(key), value
+
+
+def _value(value: float | int | str) -> float | int | str:
+    return float(value) if value in _NOT_FINITE else value
 
 
 def _is_value(value: object) -> bool:

@@ -27,7 +27,7 @@ _GENERATOR = "graphviz-cli"
 def dumps(graph: Graph) -> bytes:
     """Write a graph as UTF-8 JSON: `loads(dumps(graph)) == graph`.
 
-    Raises SavedGraphError for an annotation that JSON cannot carry (NaN, an infinity).
+    An annotation's value that JSON cannot carry (NaN, an infinity) is written as a word.
     """
     edges = graph.edges
     # Numbered as the nodes come: the order within a column says only how it was built.
@@ -164,19 +164,24 @@ def _members(rows: Mapping[str, str]) -> str:
 
 
 def _annotation(annotation: Annotation) -> str:
-    for node, value in annotation.values.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise SavedGraphError(
-                f"The annotation {annotation.name!r} of node {node} is {value}, "
-                "which JSON cannot carry.",
-                hint="Leave out the value, or say it in words.",
-            )
     facts: dict[str, object] = {}
     if annotation.unit:
         facts["unit"] = annotation.unit
     facts["combine"] = annotation.combine
-    facts["values"] = {str(node): annotation.values[node] for node in sorted(annotation.values)}
+    values = annotation.values
+    facts["values"] = {str(node): _number(values[node]) for node in sorted(values)}
+    if annotation.inputs:
+        facts["inputs"] = {
+            str(node): [_number(fact) for fact in annotation.inputs[node]]
+            for node in sorted(annotation.inputs)
+        }
     return _text(facts)
+
+
+def _number(value: float | int | str | None) -> float | int | str | None:
+    """A value as JSON can carry it: what is not finite as the word `nan`, `inf` or `-inf`."""
+    is_finite = not isinstance(value, float) or math.isfinite(value)
+    return value if is_finite else str(value)
 
 
 def _specs(specs: Sequence[TensorSpec]) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,6 +17,15 @@ Program = Callable[[], Sequence[torch.Tensor]]
 
 def leaf(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     return torch.randn(shape, dtype=dtype, requires_grad=True)
+
+
+@contextmanager
+def quiet_checkpoint_debugging() -> Iterator[None]:
+    """A checkpoint with `debug=True` logs in a way that pytest's own handler cannot format."""
+    logger = logging.getLogger("LoggingTensor")
+    propagate, logger.propagate = logger.propagate, False
+    yield
+    logger.propagate = propagate
 
 
 class Scaled(torch.autograd.Function):

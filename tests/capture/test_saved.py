@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,7 +14,8 @@ from torch.utils.checkpoint import checkpoint
 from graphviz_cli.capture.names import TensorNames
 from graphviz_cli.capture.walk import RootTensor, walk
 from graphviz_cli.graph.model import Graph, SavedState, SavedTensor, TensorSpec, held_bytes
-from tests.capture.programs import PROGRAMS, leaf
+from tests.capture.programs import PROGRAMS, leaf, quiet_checkpoint_debugging
+from tests.oracles import assert_runs_like_autograd
 
 HELD, FREED = SavedState.HELD, SavedState.FREED
 PACKED, UNDEFINED = SavedState.PACKED, SavedState.UNDEFINED
@@ -154,6 +156,13 @@ def test_a_packed_tensor_shows_what_is_kept_instead() -> None:
     assert held_bytes(graph) == 6
 
 
+def test_a_packed_tensor_is_told_from_a_held_one_of_the_same_kind() -> None:
+    with saved_tensors_hooks(torch.clone, lambda t: t):
+        y = leaf(3).exp()
+    graph = captured(y.exp())
+    assert [node.saved[0].state for node in graph.nodes if node.saved] == [HELD, PACKED]
+
+
 def test_an_offloaded_tensor_is_found_beside_its_device() -> None:
     with torch.autograd.graph.save_on_cpu():
         graph = captured(leaf(5).exp())
@@ -177,14 +186,15 @@ def test_a_checkpoint_shows_what_it_stands_for_and_is_not_computed_again(
     options: dict[str, Any], counted: Any
 ) -> None:
     x = leaf(2, 3) * 1
-    y = checkpoint(counted, x, use_reentrant=False, **options)
-    graph = captured(y)
-    assert counted.calls == 1
+    with quiet_checkpoint_debugging():
+        y = checkpoint(counted, x, use_reentrant=False, **options)
+        graph = captured(y)
+        assert counted.calls == 1
+        y.sum().backward()
+    assert counted.calls == 2
     assert saved_by(graph, "ExpBackward0")["result"] == SavedTensor(
         "result", floats(2, 3), None, PACKED
     )
-    y.sum().backward()
-    assert counted.calls == 2
 
 
 def test_what_a_checkpoint_keeps_to_compute_again_is_counted_once(counted: Any) -> None:
@@ -222,6 +232,49 @@ def test_reading_after_a_write_in_place_does_not_raise() -> None:
     y = leaf(3).exp()
     y.add_(1)  # backward would raise
     assert states(captured(y)) == {HELD}
+
+
+# What is in a box
+
+
+@pytest.mark.slow
+def test_a_compiled_region_shows_what_it_saved_and_hides_its_ops() -> None:
+    def region(x: torch.Tensor) -> torch.Tensor:
+        return x.exp().sin().sum()
+
+    graph = captured(torch.compile(region, backend="aot_eager")(leaf(3)))
+    assert {s.spec for s in graph.nodes[0].saved} == {floats(3)}
+    assert graph.provenance.notes == ("Not seen of 1 compiled region: the ops, compiled into one.",)
+
+
+@pytest.mark.slow
+def test_an_op_of_a_cpp_extension_hides_what_it_saved() -> None:
+    if shutil.which("ninja") is None or shutil.which("c++") is None:
+        pytest.skip("a C++ extension needs ninja and a compiler")
+    from torch.utils.cpp_extension import load_inline
+
+    extension = load_inline(
+        "walked_extension",
+        """
+        struct Doubled : public torch::autograd::Function<Doubled> {
+          static torch::Tensor forward(torch::autograd::AutogradContext* ctx, torch::Tensor x) {
+            ctx->save_for_backward({x});
+            return x * 2;
+          }
+          static torch::autograd::variable_list backward(
+              torch::autograd::AutogradContext* ctx, torch::autograd::variable_list gradients) {
+            return {gradients[0] * 2};
+          }
+        };
+        torch::Tensor doubled(torch::Tensor x) { return Doubled::apply(x); }
+        """,
+        functions=["doubled"],
+    )
+    y = extension.doubled(leaf(3)).sum()
+    graph = captured(y)
+    assert list(graph.nodes.names)[1] == "CppNode<Doubled>"
+    assert graph.provenance.notes == ("Not seen of 1 op of a C++ extension: what was saved.",)
+    assert assert_runs_like_autograd(graph, [y]) == 1
 
 
 # Tensors of other makes

@@ -147,7 +147,7 @@ def test_arguments_that_do_not_fit_are_told_with_the_signature(folder: Path) -> 
     assert "-a width=" in (raised.value.hint or "")
     with pytest.raises(UsageError, match=r"Net\(width=3, name='net'\)"):
         captured(folder, "nets.py:Net", arguments=("depth=3",))
-    with pytest.raises(UsageError, match="not understood"):
+    with pytest.raises(UsageError, match="cannot be understood"):
         captured(folder, "nets.py:Net", arguments=("depth",))
     with pytest.raises(UsageError, match="neither"):
         captured(folder, "nets.py:net", arguments=("width=3",))
@@ -156,8 +156,10 @@ def test_arguments_that_do_not_fit_are_told_with_the_signature(folder: Path) -> 
 def test_a_function_is_given_the_inputs_that_it_needs(folder: Path) -> None:
     graph = captured(folder, "nets.py:compute", inputs=("3",), arguments=("scale=2.0",)).graph
     assert roots(graph) == {"loss": "SumBackward0"}
-    graph = captured(folder, "nets.py:compute", inputs=("x=3",), root="all").graph
+    assert graph.provenance.inputs == ("x=float32:3",)
+    graph = captured(folder, "nets.py:compute", inputs=("x=grad:3",), root="all").graph
     assert set(roots(graph)) == {"y", "loss"}
+    assert leaves(graph) == {"w", "x"}
 
 
 def test_a_file_of_a_package_is_imported_as_a_part_of_it(folder: Path) -> None:
@@ -191,14 +193,14 @@ def test_a_module_that_is_not_there_is_told(folder: Path, target: str, message: 
         captured(folder, target)
 
 
-def test_a_module_named_without_its_suffix_is_recognised(folder: Path) -> None:
-    write(folder, "deep/nets.py", NET)
-    with pytest.raises(UsageError) as raised:
-        captured(folder, "deep.netz")
-    assert raised.value.hint is not None
+def test_a_file_named_like_a_module_is_suggested(folder: Path) -> None:
     write(folder, "deep/two-nets.py", NET)
-    with pytest.raises(UsageError, match="no file deep/nest"):
-        captured(folder, "deep/nest:net")
+    with pytest.raises(UsageError) as raised:
+        parse_target("deep/two-nest:net")
+    assert "deep/two-nets.py" in (raised.value.hint or "")
+    write(folder, "deep/down/nets.py", "import nosuchmodule")
+    with pytest.raises(TargetError, match="ModuleNotFoundError"):
+        captured(folder, "deep.down.nets:net")
 
 
 @pytest.mark.parametrize(
@@ -254,6 +256,16 @@ def test_options_that_a_target_cannot_use_are_refused(folder: Path) -> None:
         captured(folder, "nets.py:net", step=2)
     with pytest.raises(UsageError, match="no step 0"):
         captured(folder, "nets.py", step=0)
+    with pytest.raises(UsageError, match="seed -1"):
+        captured(folder, "nets.py", seed=-1)
+
+
+def test_a_mistake_in_an_input_is_told_before_anything_is_run(folder: Path) -> None:
+    write(folder, "slow.py", "open('ran', 'w').close()")
+    for text in ("2x", "x=nosuch.pt"):
+        with pytest.raises(UsageError):
+            captured(folder, "slow.py:net", inputs=(text,))
+    assert not (folder / "ran").exists()
 
 
 def test_the_provenance_holds_no_absolute_path(folder: Path) -> None:

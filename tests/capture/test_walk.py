@@ -199,6 +199,15 @@ def test_module_calls_of_earlier_steps_are_not_in_the_graph() -> None:
     assert [n.module for n in graph.nodes if n.kind is NodeKind.LEAF] == [0, 0]
 
 
+def test_the_leaf_of_a_module_that_is_called_twice_belongs_to_the_first_call() -> None:
+    model = nn.Linear(2, 2)
+    with Attribution(sources=False) as attribution:
+        loss = model(model(torch.ones(1, 2))).sum()
+    graph = captured(loss, attribution=attribution, names=TensorNames([{"model": model}]))
+    assert [(call.path, call.nth) for call in graph.modules] == [("model", 0), ("model", 1)]
+    assert {n.module for n in graph.nodes if n.kind is NodeKind.LEAF} == {0}
+
+
 def test_an_unreached_parameter_belongs_to_the_nearest_module_that_was_called() -> None:
     class Model(nn.Module):
         def __init__(self) -> None:
@@ -242,11 +251,23 @@ def test_names_lose_the_namespace_of_the_engine() -> None:
     }
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script")
 def test_cpp_nodes_that_share_a_python_type_keep_their_own_names() -> None:
+    def twice(x: torch.Tensor) -> torch.Tensor:
+        with torch._C._AutoDispatchBelowAutograd():
+            return x * 2
+
+    library = torch.library.Library("test_walk", "FRAGMENT")
+    library.define("twice(Tensor x) -> Tensor")
+    library.impl("twice", twice, "CPU")
+    x = torch.ops.test_walk.twice(leaf(3))
     with forward_ad.dual_level():
-        dual = forward_ad.make_dual(leaf(3) * 2, torch.ones(3))
-        graph = captured(forward_ad.unpack_dual(dual).primal)
-    assert "Identity" in list(graph.nodes.names)
+        primal = forward_ad.unpack_dual(forward_ad.make_dual(x, torch.ones(3))).primal
+    nodes = bare_walk([primal]).nodes
+    assert sum(type(node) is type(primal.grad_fn) for node in nodes) == 2
+    names = list(captured(primal).nodes.names)
+    assert "Identity" in names
+    assert "WarnNotImplemented" in names
 
 
 def test_a_second_derivative_that_is_an_error_is_an_op_like_others() -> None:

@@ -1,0 +1,128 @@
+"""Which leaf gets a gradient, and what keeps it away from those that get none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from graphviz_cli.graph.model import Graph, NodeKind, Role
+from graphviz_cli.graph.traversal import Adjacency, descendants, topological_order
+
+USED = "used"
+"""Annotation: where an op of the forward pass first took a tensor, for leaves without consumers."""
+
+UNKNOWN = "unknown"
+"""Annotation: why it cannot be told whether a leaf gets a gradient."""
+
+_MOST_CUTS = 8
+"""How many of the cuts between a leaf and the root are told."""
+
+
+class Status(StrEnum):
+    """What `backward()` will do to a leaf."""
+
+    REACHED = "reached"
+    UNKNOWN = "unknown"
+    """It belongs to a part of the program that cannot be seen."""
+    CUT = "cut"
+    """Ops lead from it to the root or to a value of the program, but the gradient is lost."""
+    DROPPED = "dropped"
+    """It was used, but nothing of the result is in the root."""
+    FROZEN = "frozen"
+    """It requires no gradient."""
+    UNUSED = "unused"
+    """No op took it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The answer for one leaf."""
+
+    status: Status
+    cuts: tuple[int, ...] = ()
+    """The CUT nodes at which its gradient ends, for CUT; at most 8, those in the root first."""
+    is_severed: bool = False
+    """For CUT: the value goes on into the root, so a gradient would have been expected."""
+    reason: str = ""
+    """Where it was used (DROPPED), or why nothing can be told (UNKNOWN)."""
+
+
+def verdicts(graph: Graph, *, parameters_only: bool = False) -> Mapping[int, Verdict]:
+    """The verdict on every leaf, and on every constant that is a parameter, ascending by id.
+
+    Linear in the size of the graph.
+    """
+    adjacency = Adjacency(graph)
+    cuts = frozenset(graph.nodes.ids(NodeKind.CUT))
+    starts = [root.node for root in graph.roots]
+    if cuts:
+        flowing = _without(graph, cuts)
+        reached = descendants(flowing, starts)
+        in_root = descendants(adjacency, starts)
+        above = _cuts_above(adjacency, cuts, reached, in_root)
+    else:
+        reached = in_root = descendants(adjacency, starts)
+        above = {}
+    used = graph.annotations.get(USED)
+    unknown = graph.annotations.get(UNKNOWN)
+
+    def verdict(leaf: int) -> Verdict:
+        if graph.nodes.kinds[leaf] is NodeKind.CONSTANT:
+            return Verdict(Status.FROZEN)
+        if leaf in reached:
+            return Verdict(Status.REACHED)
+        if unknown is not None and leaf in unknown.values:
+            return Verdict(Status.UNKNOWN, reason=str(unknown.values[leaf]))
+        if leaf in above:
+            joined = tuple(cut for cut in above[leaf] if cut in in_root)
+            return Verdict(Status.CUT, joined or above[leaf], is_severed=bool(joined))
+        if used is not None and leaf in used.values:
+            return Verdict(Status.DROPPED, reason=str(used.values[leaf]))
+        if adjacency.predecessors_of(leaf):
+            return Verdict(Status.DROPPED)
+        return Verdict(Status.UNUSED)
+
+    leaves = graph.nodes.ids(NodeKind.LEAF) + [
+        node
+        for node in graph.nodes.ids(NodeKind.CONSTANT)
+        if graph.nodes.roles[node] is Role.PARAMETER
+    ]
+    return {
+        leaf: verdict(leaf)
+        for leaf in sorted(leaves)
+        if not parameters_only or graph.nodes.roles[leaf] is Role.PARAMETER
+    }
+
+
+def _cuts_above(
+    adjacency: Adjacency, cuts: frozenset[int], reached: set[int], in_root: set[int]
+) -> Mapping[int, tuple[int, ...]]:
+    """For the nodes that no gradient reaches the nearest cuts that it would have to come through.
+
+    Of a node's cuts those come first whose value goes on into the root.
+    """
+    above: dict[int, tuple[int, ...]] = {}
+    for node in topological_order(adjacency):
+        if node in reached or node in cuts:
+            continue
+        found: set[int] = set()
+        for maker in adjacency.predecessors_of(node):
+            found.update((maker,) if maker in cuts else above.get(maker, ()))
+        if found:
+            ordered = sorted(found, key=lambda cut: (cut not in in_root, cut))
+            above[node] = tuple(ordered[:_MOST_CUTS])
+    return above
+
+
+def _without(graph: Graph, nodes: frozenset[int]) -> Adjacency:
+    kept = [
+        edge
+        for edge, (source, target) in enumerate(zip(graph.edges.sources, graph.edges.targets))
+        if source not in nodes and target not in nodes
+    ]
+    return Adjacency.of(
+        len(graph.nodes),
+        [graph.edges.sources[edge] for edge in kept],
+        [graph.edges.targets[edge] for edge in kept],
+    )
