@@ -19,34 +19,11 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from graphviz_cli.graph.model import NodeKind
-from graphviz_cli.transforms.outline import Outline
+from graphviz_cli.transforms.wiring import Wiring
 
 # Stand for the distance to the op that made an input, which is smaller.
 _LEAF = 1 << 40
 _OUTSIDE = _LEAF + 1
-
-
-class Wiring:
-    """The edges of a graph by their source, and how often every node is read."""
-
-    __slots__ = ("graph", "is_leaf", "offsets", "positions", "readers", "tokens")
-
-    def __init__(self, outline: Outline, tokens: Sequence[int]) -> None:
-        graph = self.graph = outline.graph
-        nodes = graph.nodes
-        self.offsets = outline.offsets
-        self.tokens = tokens
-        """Equal for nodes that are equal by themselves."""
-        self.readers = array("i", bytes(4 * len(nodes)))
-        for target in graph.edges.targets:
-            self.readers[target] += 1
-        for root in graph.roots:
-            self.readers[root.node] += 1
-        kinds = [kind in (NodeKind.LEAF, NodeKind.CONSTANT) for kind in nodes.kinds.values]
-        self.is_leaf = bytearray(map(kinds.__getitem__, nodes.kinds.codes))
-        self.positions = array("i", [-1]) * len(nodes)
-        """Scratch: the place of a node among the ops that are being compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +71,8 @@ class _Run:
 class Comparison:
     """Compares `count` consecutive blocks.
 
-    `ops` are those of all blocks in the order of the forward pass, `calls[b]` the module calls
-    within block b, outermost first; every block has as many of them as the others.
+    `ops` are those of all blocks in the order of the forward pass, `calls[b]` the outermost module
+    calls within block b; every block has as many of them as the others.
     """
 
     def __init__(
@@ -104,16 +81,18 @@ class Comparison:
         ops: array[int],
         count: int,
         calls: Sequence[Sequence[int]],
-        leaves_of_call: Sequence[Sequence[int]],
     ) -> None:
         self.wiring = wiring
         self.ops = ops
         self.count = count
         self.length = len(ops) // count
         self.calls = calls
-        self.leaves_of_call = leaves_of_call
+        within = wiring.outline.within
         self.places = {
-            call: (number, k) for number, block in enumerate(calls) for k, call in enumerate(block)
+            inner: (number, k)
+            for number, block in enumerate(calls)
+            for k, call in enumerate(block)
+            for inner in within(call)
         }
         self.varying_calls = self._varying_calls()
         self.strides: Counter[int] = Counter()
@@ -143,12 +122,13 @@ class Comparison:
         self.inner_reads = array("i", bytes(4 * len(self.ops)))
         # By others than its own block and the next one.
         self.outer_reads = array("i", map(wiring.readers.__getitem__, self.ops))
-        numbers: dict[tuple[int, ...], int] = {}
+        views = wiring.views
+        numbers: dict[Hashable, int] = {}
         for start in range(0, self.count * length, length or 1):
             low, end = max(start - length, 0), start + length
             for place in range(start, end):
                 op = self.ops[place]
-                inputs: list[int] = []
+                inputs: list[int | str] = []
                 for edge in range(offsets[op], offsets[op + 1]):
                     target = targets[edge]
                     made = positions[target]
@@ -163,6 +143,8 @@ class Comparison:
                         inputs += (input_nrs[edge], _OUTSIDE)
                         self.outside.append(target)
                         self.output_nrs.append(output_nrs[edge])
+                    if views:
+                        inputs.append(views.get((op, input_nrs[edge]), ""))
                 self.patterns.append(numbers.setdefault(tuple(inputs), len(numbers)))
             self.leaf_ends.append(len(self.leaves))
             self.outside_ends.append(len(self.outside))
@@ -293,6 +275,7 @@ class Comparison:
         outside: list[int] = []
         outside_nrs: list[int] = []
         carried: dict[tuple[int, int], tuple[int, int] | None] = {}
+        views = self.wiring.views
         for place in range(start, start + length):
             ours, theirs = self._inputs(ops[place - length]), self._inputs(ops[place])
             if ours is None or theirs is None or not ours.keys() <= theirs.keys():
@@ -302,17 +285,17 @@ class Comparison:
                 made = positions[target]
                 own_made = -1 if own is None else positions[own[0]]
                 is_own = start - length <= own_made < start
-                if made >= start and made < start + length:
-                    if own is None or own_made != made - length or own[1] != output_nr:
-                        return None
-                elif start - length <= made < start:
+                if start - length <= made < start:
                     if is_own or carried.setdefault((made, output_nr), own) != own:
                         return None
-                elif (
-                    own is None
-                    or is_own
-                    or self.wiring.is_leaf[own[0]] != self.wiring.is_leaf[target]
-                ):
+                    continue
+                before = ops[place - length], input_nr
+                if own is None or views.get(before) != views.get((ops[place], input_nr)):
+                    return None
+                if start <= made < start + length:
+                    if own_made != made - length or own[1] != output_nr:
+                        return None
+                elif is_own or self.wiring.is_leaf[own[0]] != self.wiring.is_leaf[target]:
                     return None
                 elif self.wiring.is_leaf[target]:
                     leaves.append(own[0])
@@ -376,24 +359,26 @@ class Comparison:
         if not self.varying_calls:
             return []
         wiring = self.wiring
+        outline = wiring.outline
         read = set(block.leaves)
         return sorted(
-            ((k, self._local_name(leaf, number), wiring.tokens[leaf], wiring.readers[leaf]), leaf)
+            ((self._local_name(leaf, number), wiring.tokens[leaf], wiring.readers[leaf]), leaf)
             for k in self.varying_calls
-            for leaf in self.leaves_of_call[self.calls[number][k]]
+            for call in outline.within(self.calls[number][k])
+            for leaf in outline.leaves[call]
             if leaf not in read
         )
 
     def _local_name(self, leaf: int, number: int) -> tuple[int, str]:
         """The call of a block that a leaf belongs to, and its name there; (-1, "") if to none."""
         nodes, calls = self.wiring.graph.nodes, self.wiring.graph.modules
-        owner = nodes.modules[leaf]
-        home, place = self.places.get(owner, (-1, -1))
+        home, place = self.places.get(nodes.modules[leaf], (-1, -1))
         if home != number:
             return -1, ""
+        path = f"{calls[self.calls[number][place]].path}."
         names = nodes.user_names[leaf]
-        name = names[0] if names else ""
-        return place, name.removeprefix(f"{calls[owner].path}.")
+        local = (name.removeprefix(path) for name in names if name.startswith(path))
+        return place, next(local, "")
 
 
 def _first_uses(leaves: Sequence[int]) -> list[int]:

@@ -21,7 +21,7 @@ def chunked(outline: Outline, scopes: Collection[int], parts: int) -> Graph:
     modules = array("i", graph.nodes.modules)
     calls = list(graph.modules)
     for scope in sorted(scopes):
-        items = outline.items[scope]
+        items = [*outline.items[scope], *(~call for call in outline.quiet[scope])]
         if len(items) <= parts:
             continue
         path = "" if scope == NONE else graph.modules[scope].path

@@ -11,13 +11,15 @@ from graphviz_cli.graph.model import (
     NONE,
     Annotation,
     Combine,
+    EdgeTable,
     Graph,
     Node,
     NodeKind,
     Role,
     TensorSpec,
 )
-from graphviz_cli.graph.operations import pruned, quotient
+from graphviz_cli.graph.operations import quotient
+from graphviz_cli.graph.pruning import pruned
 from graphviz_cli.transforms.outline import LATEST
 
 _MOST_INPUTS = 20
@@ -34,15 +36,30 @@ def contracted(graph: Graph, calls: Iterable[int]) -> Graph:
 
     It is named after the class, and its outputs are the tensors that leave it, those of its last op
     first; the numbers at its edges count these outputs, and its inputs in the order of the forward
-    pass. Leaves that only the call uses go into it; one that something else uses too stays, and so
-    do the program's inputs and the parameters that no gradient reaches, while they are few. The
-    annotation `unreached` counts the latter where they went into the node. Calls within calls do
-    not matter, and a call that is one MODULE node already stays what it is.
+    pass. Leaves that only the call uses go into it; one that something else uses too, or that an
+    open call owns, stays, and so do the program's inputs and the parameters that no gradient
+    reaches, while they are few. The annotation `unreached` counts the latter where they went into
+    the node. Calls within calls do not matter, and a call that is one MODULE node already stays
+    what it is.
     """
     units = _units(graph, set(calls))
     if not any(unit != NONE for unit in units):
         return graph
     return _Contraction(graph, units).graph()
+
+
+def always_visible(graph: Graph) -> set[int]:
+    """The leaves that no folding may hide: roots, few inputs, and few that no gradient reaches."""
+    nodes = graph.nodes
+    leaves = {leaf for kind in (NodeKind.LEAF, NodeKind.CONSTANT) for leaf in nodes.ids(kind)}
+    read = leaves.intersection(graph.edges.targets)
+    visible = {root.node for root in graph.roots} & leaves
+    inputs = {n for n in read if nodes.roles[n] not in _TENSORS and nodes.modules[n] == NONE}
+    unreached = {n for n in leaves - read - visible if nodes.kinds[n] is NodeKind.LEAF}
+    for few, limit in ((inputs, _MOST_INPUTS), (unreached, _MOST_UNREACHED)):
+        if len(few) <= limit:
+            visible |= few
+    return visible
 
 
 def _units(graph: Graph, calls: set[int]) -> array[int]:
@@ -91,10 +108,10 @@ class _Contraction:
         described = {
             nodes[0]: self._described(unit, nodes, outputs[unit]) for unit, nodes in members.items()
         }
-        graph = self._renumbered(members, outputs)
+        graph = self._without_inputs(self._renumbered(members, outputs))
         if self.unread:
             graph = graph.annotated(self._unreached())
-        described.update(self._rehomed(members))
+        described.update(self._rehomed())
         return pruned(quotient(graph, representatives, described))
 
     def _place_leaves(self) -> None:
@@ -106,33 +123,22 @@ class _Contraction:
             if self.is_leaf[target]:
                 unit = units[source]
                 readers[target] = unit if readers.get(target, unit) == unit else NONE
-        inputs, unreached = [], []
+        visible = always_visible(graph)
         for leaf, is_leaf in enumerate(self.is_leaf):
             if not is_leaf:
                 continue
             owner = units[leaf]
             unit = readers.get(leaf, owner)
-            if unit != owner and nodes.roles[leaf] in _TENSORS and self._is_elsewhere(leaf, unit):
-                unit = NONE  # a weight that one call owns and another one uses is worth a look
-            if unit != NONE and owner != unit and nodes.roles[leaf] not in _TENSORS:
-                inputs.append(leaf)
-            if leaf not in readers and unit != NONE and nodes.kinds[leaf] is NodeKind.LEAF:
-                unreached.append(leaf)
-            units[leaf] = unit
-        roots = {root.node for root in graph.roots}
-        for few, limit in ((inputs, _MOST_INPUTS), (unreached, _MOST_UNREACHED)):
-            if len(few) <= limit:
-                for leaf in few:
-                    units[leaf] = NONE
-        for root in roots:
-            if self.is_leaf[root]:
-                units[root] = NONE
-        self.unread = [leaf for leaf in unreached if units[leaf] != NONE]
+            if owner == NONE and unit != NONE and self._is_elsewhere(leaf, unit):
+                unit = NONE
+            units[leaf] = NONE if leaf in visible else unit
+            if leaf not in readers and units[leaf] != NONE and nodes.kinds[leaf] is NodeKind.LEAF:
+                self.unread.append(leaf)
 
     def _is_elsewhere(self, leaf: int, unit: int) -> bool:
-        """Whether a leaf belongs to a call that is neither in a unit nor around it."""
+        """Whether a leaf belongs to an open call that is not around the unit."""
         home = self.source.nodes.modules[leaf]
-        if home == NONE or unit == NONE:
+        if home == NONE:
             return False
         around: int | None = unit
         while around is not None and around != home:
@@ -235,8 +241,23 @@ class _Contraction:
             else replace(root, output_nr=outputs[units[root.node]][root.node, root.output_nr])
             for root in graph.roots
         )
-        edges = replace(edges, input_nrs=input_nrs, output_nrs=output_nrs)
+        # Each merged node's edges shall come in the order of their numbers.
+        rows = sorted(range(len(edges)), key=input_nrs.__getitem__)
+        columns = (edges.sources, edges.targets, input_nrs, output_nrs)
+        edges = EdgeTable(*(array("i", map(column.__getitem__, rows)) for column in columns))
         return replace(graph, edges=edges, roots=roots)
+
+    def _without_inputs(self, graph: Graph) -> Graph:
+        """What is said of an op's inputs, or of the op that feeds the next repetition, is lost."""
+        changed = []
+        for name, known in graph.annotations.items():
+            values, inputs = known.values, known.inputs
+            if name in ("carried", "through"):
+                values = {node: v for node, v in values.items() if self.units[node] == NONE}
+            inputs = {node: facts for node, facts in inputs.items() if self.units[node] == NONE}
+            if len(values) < len(known.values) or len(inputs) < len(known.inputs):
+                changed.append(replace(known, values=values, inputs=inputs))
+        return graph.annotated(*changed)
 
     def _unreached(self) -> Annotation:
         known = self.source.annotations.get("unreached")
@@ -244,13 +265,13 @@ class _Contraction:
         values.update(dict.fromkeys(self.unread, 1))
         return Annotation("unreached", values, combine=Combine.SUM)
 
-    def _rehomed(self, members: dict[int, list[int]]) -> dict[int, Node]:
+    def _rehomed(self) -> dict[int, Node]:
         """Leaves that stay although their call is gone move to the call around it."""
         nodes, calls = self.source.nodes, self.source.modules
         moved = {}
         for leaf, is_leaf in enumerate(self.is_leaf):
             home = nodes.modules[leaf] if is_leaf and self.units[leaf] == NONE else NONE
             unit = NONE if home == NONE else self.unit_of_call[home]
-            if unit in members:
+            if unit != NONE:
                 moved[leaf] = replace(nodes[leaf], module=calls[unit].parent)
         return moved

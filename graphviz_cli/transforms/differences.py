@@ -39,11 +39,10 @@ def _leaves(outline: Outline, call: int) -> dict[str, Node]:
     nodes = outline.graph.nodes
     path = outline.graph.modules[call].path
     found = {}
-    for item in outline.walk(~call):
-        if item < 0:
-            for leaf in outline.leaves[~item]:
-                for name in nodes.user_names[leaf][:1]:
-                    found[name.removeprefix(f"{path}.")] = nodes[leaf]
+    for inner in outline.within(call):
+        for leaf in outline.leaves[inner]:
+            for name in nodes.user_names[leaf][:1]:
+                found[name.removeprefix(f"{path}.")] = nodes[leaf]
     return found
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 from graphviz_cli.errors import UsageError
 from graphviz_cli.graph.model import NONE, Annotation, Graph
-from graphviz_cli.graph.operations import induced_subgraph, pruned
+from graphviz_cli.graph.operations import induced_subgraph
+from graphviz_cli.graph.pruning import pruned
 from graphviz_cli.transforms.contraction import contracted
 from graphviz_cli.transforms.paths import matching_calls
 
@@ -33,13 +34,14 @@ class Focus:
 
         Raises UsageError if no call matches, or none of those that do has an op or a leaf in it.
         """
-        part = _Part(graph, self.module)
-        graph = contracted(graph, part.elsewhere)
+        if not matching_calls(graph.modules, self.module):
+            raise self._nothing(graph)
+        graph = contracted(graph, _Part(graph, self.module).elsewhere)
         part = _Part(graph, self.module)
         modules = graph.nodes.modules
         inside = {n for n, module in enumerate(modules) if module != NONE and part.inside[module]}
         if not inside:
-            raise self._nothing(graph)
+            raise UsageError(f"There is no backward op in {self.module!r}.")
         feeding, using = set(), set()
         for source, target in zip(graph.edges.sources, graph.edges.targets):
             if source in inside and target not in inside:
@@ -57,9 +59,7 @@ class Focus:
         return pruned(replace(graph, provenance=replace(provenance, title=title)))
 
     def _nothing(self, graph: Graph) -> UsageError:
-        """Why there is nothing to show, and what was perhaps meant."""
-        if matching_calls(graph.modules, self.module):
-            return UsageError(f"There is no backward op in {self.module!r}.")
+        """That nothing matches, and what was perhaps meant."""
         paths = [*dict.fromkeys(call.path for call in graph.modules if call.path)]
         close = difflib.get_close_matches(self.module, paths[:_MOST_SEARCHED], _MOST_SUGGESTED)
         hint = None
@@ -67,7 +67,7 @@ class Focus:
             hint = f"Did you mean {' or '.join(map(repr, close))}?"
         elif paths:
             listed = ", ".join(paths[:_MOST_SUGGESTED])
-            hint = f"Its modules: {listed}{', ...' if len(paths) > _MOST_SUGGESTED else ''}."
+            hint = f"Its modules: {listed}{', ...' if len(paths) > _MOST_SUGGESTED else '.'}"
         return UsageError(f"No module matches {self.module!r}.", hint=hint)
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from graphviz_cli.errors import UsageError
 from graphviz_cli.graph.model import NONE, Graph, NodeKind, Role
 from graphviz_cli.transforms.chunks import chunked, dissolved
-from graphviz_cli.transforms.contraction import contracted
+from graphviz_cli.transforms.contraction import always_visible, contracted
 from graphviz_cli.transforms.outline import Outline
 from graphviz_cli.transforms.paths import matching_calls
 
@@ -79,17 +79,18 @@ class _Automatic:
         chunks = {call for call in opened if call >= known}
         graph = dissolved(self.graph, chunks) if chunks else self.graph
         closed = [call for call in self.outline.calls() if call not in opened]
-        return contracted(graph, closed)
+        result = contracted(graph, closed)
+        return self.original if result is graph and crowded else result
 
     def _read(self, graph: Graph) -> None:
         """Count the boxes, or the lines, that there are in each call when it is opened."""
         self.graph = graph
         self.outline = Outline(graph)
-        items, parents = self.outline.items, self.outline.parents
-        leaves = (
-            [len(own) for own in self.outline.leaves] if self.lines else _leaf_boxes(graph, parents)
-        )
-        self.sizes = array("i", [len(own) + count for own, count in zip(items, leaves)])
+        items = self.outline.items
+        quiet = self.outline.quiet
+        self.sizes = array("i", [len(own) + len(bare) for own, bare in zip(items, quiet)])
+        for scope in _leaf_scopes(graph, self.outline.parents, lines=self.lines):
+            self.sizes[scope] += 1
         if self.lines:
             for node in graph.nodes.ids(NodeKind.MODULE):
                 if graph.nodes.modules[node] != NONE:
@@ -108,64 +109,70 @@ class _Automatic:
         return self.sizes[NONE] + sum(map(self._cost, self.outline.calls()))
 
     def _opened(self, known: int) -> set[int]:
-        """The calls to open, level by level; `known` is the number of calls that are no chunks."""
+        """The calls to open; `known` is the number of calls that are no stretches of ops."""
         opened: set[int] = set()
         size = self.sizes[NONE]
-        level = [~item for item in self.outline.items[NONE] if item < 0]
-        while level:
-            groups: dict[tuple[str, bool], list[int]] = {}
-            chosen: list[int] = []
-            for call in level:
-                if not self.weights[call]:
-                    continue  # it has leaves only, which no gradient reaches
+        for one_by_one in (False, True):
+            level = [~item for item in self.outline.items[NONE] if item < 0]
+            while level:
+                for calls in self._groups(level, opened, known):
+                    cost = sum(map(self._cost, calls))
+                    if size + cost <= self.budget:
+                        opened.update(calls)
+                        size += cost
+                    elif one_by_one and calls[0] < known:
+                        for call in calls:
+                            cost = self._cost(call)
+                            if size * _SPARSE < self.budget and size + cost <= self.budget:
+                                opened.add(call)
+                                size += cost
+                inner = (self.outline.items[call] for call in level if call in opened)
+                level = [~item for items in inner for item in items if item < 0]
+        return opened
+
+    def _groups(self, level: Sequence[int], opened: set[int], known: int) -> list[list[int]]:
+        """The closed calls of a level in groups that are alike, the heaviest group first.
+
+        Calls that nothing is gained by closing come first, one by one.
+        """
+        free: list[list[int]] = []
+        groups: dict[tuple[str, bool], list[int]] = {}
+        for call in level:
+            if call not in opened:
                 if self._cost(call) <= 0:
-                    chosen.append(call)
-                    size += self._cost(call)
+                    free.append([call])
                 else:
                     kind = self.graph.modules[call].type, call >= known
                     groups.setdefault(kind, []).append(call)
-            for (_, is_chunk), calls in sorted(
-                groups.items(), key=lambda group: -sum(self.weights[call] for call in group[1])
-            ):
-                cost = sum(map(self._cost, calls))
-                if size + cost <= self.budget:
-                    chosen += calls
-                    size += cost
-                elif not is_chunk:
-                    for call in calls:
-                        cost = self._cost(call)
-                        if size * _SPARSE < self.budget and size + cost <= self.budget:
-                            chosen.append(call)
-                            size += cost
-            opened.update(chosen)
-            level = [~i for call in sorted(chosen) for i in self.outline.items[call] if i < 0]
-        return opened
+        heaviest = sorted(
+            groups.values(), key=lambda calls: -sum(map(self.weights.__getitem__, calls))
+        )
+        return free + heaviest
 
 
-def _leaf_boxes(graph: Graph, parents: Sequence[int]) -> list[int]:
-    """How many leaves are boxes of their own, by the innermost call that all who read them are in.
+def _leaf_scopes(graph: Graph, parents: Sequence[int], *, lines: bool) -> Iterator[int]:
+    """For every leaf the innermost call that it and its readers are in: open, it shows the leaf.
 
-    The last one counts those outside all calls. A parameter that is read once is a chip in the box
-    of the op that reads it.
+    Only for leaves that are boxes of their own, not for a parameter that is a chip in the box of
+    the op that reads it, nor for one that nothing reads; in an outline every leaf is a line.
     """
     nodes, edges = graph.nodes, graph.edges
     leaves = {leaf for kind in (NodeKind.LEAF, NodeKind.CONSTANT) for leaf in nodes.ids(kind)}
-    readers: dict[int, list[int]] = {}
+    readers: dict[int, list[int]] = {leaf: [] for leaf in sorted(leaves)}
     for source, target in zip(edges.sources, edges.targets):
         if target in leaves:
-            readers.setdefault(target, []).append(nodes.modules[source])
+            readers[target].append(nodes.modules[source])
     depths = _depths(parents)
-    found = [0] * (len(parents) + 1)
+    visible = always_visible(graph)
     for leaf, calls in readers.items():
-        if nodes.roles[leaf] not in (Role.PARAMETER, Role.BUFFER):
-            found[NONE] += 1
-        elif len(calls) > 1:
-            home = nodes.modules[leaf]
-            scope = calls[0]
-            for call in {*calls} | ({home} if home != NONE else set()):
-                scope = _common(scope, call, parents, depths)
-            found[scope] += 1
-    return found
+        is_chip = len(calls) == 1 and nodes.roles[leaf] in (Role.PARAMETER, Role.BUFFER)
+        if not lines and (is_chip or not calls):
+            continue
+        home = nodes.modules[leaf]
+        scope = calls[0] if calls else home
+        for call in {*calls, home} if home != NONE else {*calls}:
+            scope = _common(scope, call, parents, depths)
+        yield NONE if leaf in visible else scope
 
 
 def _depths(parents: Sequence[int]) -> list[int]:

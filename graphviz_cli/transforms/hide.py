@@ -18,7 +18,10 @@ _VIEW = re.compile(
 )
 _SLICE = re.compile(r"SliceBackward\d+")
 
+_THROUGH = re.compile(r"input (\d+): ([^,]*)")
+
 _LATE = 2**31
+_MOST_NAMED = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,7 @@ class Hide:
     A view, transpose, expand, clone and the like changes no number: it only says how the next op
     reads them. A view of a leaf (the transposed weight of a linear layer) is merged into the first
     op that reads it, so that the leaf stays what it is. A view that is a root stays. The annotation
-    `views` counts what was merged.
+    `views` counts what was merged, and `through` names the views through which an op reads.
     """
 
     views: bool = True
@@ -45,11 +48,24 @@ class Hide:
         for view in sorted(owners.representatives):
             before = values.get(view, 0)
             values[view] = 1 + (before if isinstance(before, int) else 0)
-        graph = graph.annotated(Annotation("views", values, combine=Combine.SUM))
+        graph = graph.annotated(
+            Annotation("views", values, combine=Combine.SUM),
+            Annotation("through", owners.through(), combine=Combine.FIRST),
+        )
         representatives = array("i", range(len(graph.nodes)))
         for view, owner in owners.representatives.items():
             representatives[view] = owner
         return quotient(replace(graph, edges=owners.edges()), representatives, owners.named())
+
+
+def hidden_views(graph: Graph) -> dict[tuple[int, int], str]:
+    """The views through which an op reads, by the op and the number of its input."""
+    through = graph.annotations.get("through")
+    return {
+        (op, int(input_nr)): views
+        for op, text in (through.values.items() if through is not None else ())
+        for input_nr, views in _THROUGH.findall(str(text))
+    }
 
 
 class _Owners:
@@ -80,6 +96,24 @@ class _Owners:
             array("i", map(edges.input_nrs.__getitem__, rows)),
             output_nrs,
         )
+
+    def through(self) -> dict[int, float | int | str]:
+        """For every op the views that are hidden between it and what it reads, by its inputs."""
+        names, hidden, edges = self.graph.nodes.names, self.representatives, self.graph.edges
+        known = self.graph.annotations.get("through")
+        texts: dict[int, list[str]] = {}
+        for source, target, input_nr in zip(edges.sources, edges.targets, edges.input_nrs):
+            if target not in hidden or source in hidden:
+                continue
+            passed: list[str] = []
+            while target in hidden and len(passed) < _MOST_NAMED:
+                passed.append(names[target].partition("Backward")[0])
+                target = self.made_from[target][0]
+            if target in hidden:
+                passed.append("…")
+            texts.setdefault(source, []).append(f"input {input_nr}: {' '.join(passed)}")
+        values: dict[int, float | int | str] = {op: ", ".join(said) for op, said in texts.items()}
+        return {**values, **(known.values if known else {})}
 
     def named(self) -> dict[int, Node]:
         """Ops without a name of their own that get that of their first view.

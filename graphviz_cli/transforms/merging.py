@@ -15,7 +15,8 @@ from graphviz_cli.graph.model import (
     ModuleCall,
     NodeKind,
 )
-from graphviz_cli.graph.operations import pruned, quotient
+from graphviz_cli.graph.operations import quotient
+from graphviz_cli.graph.pruning import pruned
 from graphviz_cli.transforms.paths import merged_path
 
 
@@ -34,7 +35,9 @@ class EqualCalls:
     ops: array[int]
     """The ops of all blocks."""
     calls: Sequence[Sequence[int]]
-    """The calls of every block, outermost first."""
+    """The calls of every block that correspond to each other, outermost first."""
+    quiet: Sequence[tuple[int, int]]
+    """The calls of the first block that have no ops, after the outermost call that each is in."""
     leaves: Sequence[Sequence[int]]
     """The leaves that correspond to each other, one of every block."""
     passed_on: Sequence[tuple[int, int]]
@@ -62,6 +65,7 @@ def merged(graph: Graph, runs: Sequence[EqualCalls], differences: Mapping[int, s
     representatives = array("i", range(len(graph.nodes)))
     gone = bytearray(len(graph.nodes))
     renamed: dict[int, tuple[str, ...]] = {}
+    remaining: dict[int, int] = {}
     calls = list(graph.modules)
     modules = array("i", graph.nodes.modules)
     for found in runs:
@@ -72,8 +76,11 @@ def merged(graph: Graph, runs: Sequence[EqualCalls], differences: Mapping[int, s
             gone[op] = 1
         for leaves in found.leaves:
             _unite(representatives, leaves)
+        for same in zip(*found.calls):
+            remaining.update(dict.fromkeys(same[1:], same[0]))
         home = _place(graph, found, calls, modules)
-        inside = {home, *(found.calls[0] if found.calls else ())}
+        inside = {home, *(call for _, call in found.quiet)}
+        inside.update(found.calls[0] if found.calls else ())
         for leaves in found.leaves:
             if modules[leaves[0]] not in inside:
                 modules[leaves[0]] = home
@@ -90,6 +97,11 @@ def merged(graph: Graph, runs: Sequence[EqualCalls], differences: Mapping[int, s
     for found in runs:
         for leaf in (leaf for leaves in found.leaves for leaf in leaves):
             representatives[leaf] = _representative(representatives, leaf)
+    # What is left in the other blocks, the leaves of a module that all of them call, moves.
+    modules = array("i", [remaining.get(module, module) for module in modules])
+    for index, call in enumerate(calls):
+        if call.parent in remaining:
+            calls[index] = replace(call, parent=remaining[call.parent])
     nodes = replace(graph.nodes, modules=modules)
     described = {
         node: replace(nodes[node], names=names)
@@ -98,7 +110,7 @@ def merged(graph: Graph, runs: Sequence[EqualCalls], differences: Mapping[int, s
     }
     graph = replace(graph, nodes=nodes, edges=kept, modules=tuple(calls))
     graph = _noted(_noted(graph, "differs", differences), "carried", _carried(runs))
-    return _in_order(pruned(quotient(graph, representatives, described)))
+    return pruned(quotient(graph, representatives, described))
 
 
 def _carried(runs: Sequence[EqualCalls]) -> dict[int, str]:
@@ -106,8 +118,8 @@ def _carried(runs: Sequence[EqualCalls]) -> dict[int, str]:
     texts: dict[int, dict[str, None]] = {}
     for found in runs:
         for maker, reader in found.passed_on:
-            texts.setdefault(found.ops[maker], {})["feeds the next one"] = None
-            texts.setdefault(found.ops[reader], {})["reads the one before"] = None
+            texts.setdefault(found.ops[maker], {})["to the next one"] = None
+            texts.setdefault(found.ops[reader], {})["from the one before"] = None
     return {op: ", ".join(sorted(said)) for op, said in texts.items()}
 
 
@@ -138,6 +150,9 @@ def _place(graph: Graph, found: EqualCalls, calls: list[ModuleCall], modules: ar
     for same in zip(*found.calls):
         path = merged_path([graph.modules[call].path for call in same])
         calls[same[0]] = replace(calls[same[0]], path=path)
+    for top, call in found.quiet:
+        path = calls[call].path.replace(graph.modules[top].path, calls[top].path, 1)
+        calls[call] = replace(calls[call], path=path)
     if found.is_call:
         home = ~found.items[0]
         calls[home] = replace(calls[home], repeats=found.count)
@@ -169,34 +184,3 @@ def _renamed(
             is_module = nodes.kinds[members[0]] is NodeKind.MODULE
             module = nodes.modules[members[0]]
             yield members[0], (calls[module].path,) if is_module and module != NONE else ()
-
-
-def _in_order(graph: Graph) -> Graph:
-    """The graph with its calls in an order in which each comes after the one around it."""
-    calls = graph.modules
-    if all(call.parent is None or call.parent < k for k, call in enumerate(calls)):
-        return graph
-    inner: dict[int | None, list[int]] = {}
-    for index, call in enumerate(calls):
-        inner.setdefault(call.parent, []).append(index)
-    # A call that was made for a loop stands at the end of the table: its place is that of the
-    # first call in it.
-    stack = sorted(inner[None], key=lambda k: min([k, *inner.get(k, ())]), reverse=True)
-    order = []
-    while stack:
-        index = stack.pop()
-        order.append(index)
-        stack += sorted(
-            inner.get(index, ()), key=lambda k: min([k, *inner.get(k, ())]), reverse=True
-        )
-    new = array("i", bytes(4 * len(calls)))
-    for number, index in enumerate(order):
-        new[index] = number
-    modules = array(
-        "i", [NONE if module == NONE else new[module] for module in graph.nodes.modules]
-    )
-    table = []
-    for index in order:
-        parent = calls[index].parent
-        table.append(replace(calls[index], parent=None if parent is None else new[parent]))
-    return replace(graph, nodes=replace(graph.nodes, modules=modules), modules=tuple(table))

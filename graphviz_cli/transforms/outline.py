@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left
 from collections.abc import Hashable, Iterator, Sequence
 from itertools import accumulate
 
@@ -16,12 +15,13 @@ class Outline:
     """The items of every module call: its own ops by their ids, the calls within it as `~index`.
 
     `items[call]` are those of a call, `items[NONE]` those outside any. Leaves and constants are
-    not items; `leaves[call]` are those that belong to a call. A call with neither ops nor leaves
-    in it is no item. `order` are all ops in the order of the forward pass, and the edges that
-    leave node i are those from `offsets[i]` to `offsets[i + 1]`.
+    not items: `leaves[call]` are those that belong to a call, and `quiet[call]` the calls within
+    it in which there are leaves but no ops. A call without either is not in the outline. `order`
+    are all ops in the order of the forward pass, and the edges that leave node i are those from
+    `offsets[i]` to `offsets[i + 1]`.
     """
 
-    __slots__ = ("graph", "items", "leaves", "offsets", "order", "parents")
+    __slots__ = ("graph", "items", "leaves", "offsets", "order", "parents", "quiet")
 
     def __init__(self, graph: Graph) -> None:
         calls = graph.modules
@@ -29,6 +29,7 @@ class Outline:
         self.parents = [NONE if call.parent is None else call.parent for call in calls]
         self.leaves: list[list[int]] = [[] for _ in range(len(calls) + 1)]
         self.items: list[list[int]] = [[] for _ in range(len(calls) + 1)]
+        self.quiet: list[list[int]] = [[] for _ in range(len(calls) + 1)]
         self.order = self._ordered_ops()
         modules = graph.nodes.modules
         seen = bytearray(len(calls))
@@ -40,7 +41,11 @@ class Outline:
                 self.items[self.parents[call]].append(~call)
                 call = self.parents[call]
             self.items[module].append(op)
-        self._place_calls_without_ops(seen)
+        for call, leaves in enumerate(self.leaves[:-1]):
+            while leaves and call != NONE and not seen[call]:
+                seen[call] = 1
+                self.quiet[self.parents[call]].append(call)
+                call = self.parents[call]
         lengths = [0] * (len(graph.nodes) + 1)
         for source in graph.edges.sources:
             lengths[source + 1] += 1
@@ -73,28 +78,6 @@ class Outline:
             "i", sorted(ops, key=lambda op: keys.get(op) or (nodes.sequence_nrs[op], 0, 0))
         )
 
-    def _place_calls_without_ops(self, seen: bytearray) -> None:
-        """A call that only owns leaves comes after the call that was made before it."""
-        added: dict[int, list[int]] = {}
-        placed = bytearray(seen)
-        for call, leaves in enumerate(self.leaves[:-1]):
-            while leaves and call != NONE and not placed[call]:
-                placed[call] = 1
-                added.setdefault(self.parents[call], []).append(call)
-                call = self.parents[call]
-        for parent, calls in added.items():
-            items = self.items[parent]
-            earlier = sorted(~item for item in items if item < 0)
-            behind: dict[int, list[int]] = {}
-            for call in sorted(calls):
-                place = bisect_left(earlier, call)
-                anchor = ~earlier[place - 1] if place else LATEST
-                behind.setdefault(anchor, []).append(~call)
-            self.items[parent] = [
-                *behind.get(LATEST, ()),
-                *(found for item in items for found in (item, *behind.get(item, ()))),
-            ]
-
     def ops(self, item: int) -> list[int]:
         """All ops of an item in order: those of a call and of the calls within it, or the op."""
         return [inner for inner in self.walk(item) if inner >= 0]
@@ -108,6 +91,15 @@ class Outline:
             if item < 0:
                 stack.extend(reversed(self.items[~item]))
 
+    def within(self, call: int) -> Iterator[int]:
+        """A call and all calls within it, also those without ops, outermost first."""
+        stack = [call]
+        while stack:
+            call = stack.pop()
+            yield call
+            stack.extend(reversed(self.quiet[call]))
+            stack.extend(~item for item in reversed(self.items[call]) if item < 0)
+
     def tokens(self) -> tuple[array[int], array[int]]:
         """A number for every node and one for every call: equal ones have the same.
 
@@ -116,12 +108,15 @@ class Outline:
         """
         nodes = self.graph.nodes
         numbers: dict[Hashable, int] = {}
+        contents = array("i", bytes(4 * len(nodes)))
+        for node in nodes.ids(NodeKind.MODULE):
+            contents[node] = nodes.sizes[node]
         columns = (
+            contents,
             nodes.kinds.codes,
             nodes.names.codes,
             nodes.roles.codes,
             nodes.outputs.codes,
-            nodes.sizes,
             nodes.parameters,
         )
         of_node = array("i", [numbers.setdefault(row, len(numbers)) for row in zip(*columns)])
@@ -155,8 +150,9 @@ class Outline:
         return [*accumulate(changes)]
 
     def calls(self) -> list[int]:
-        """The calls that are items, each after the one around it."""
-        found = [~item for item in self.items[NONE] if item < 0]
+        """All calls of the outline, each after the one around it."""
+        found = [*(~item for item in self.items[NONE] if item < 0), *self.quiet[NONE]]
         for call in found:  # grows while it is read
             found.extend(~item for item in self.items[call] if item < 0)
+            found.extend(self.quiet[call])
         return found

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
 from graphviz_cli.graph.model import NONE, Graph
-from graphviz_cli.transforms.blocks import Comparison, EqualBlocks, Wiring
+from graphviz_cli.transforms.blocks import Comparison, EqualBlocks
 from graphviz_cli.transforms.differences import difference
 from graphviz_cli.transforms.merging import EqualCalls, merged
 from graphviz_cli.transforms.outline import Outline
 from graphviz_cli.transforms.paths import are_numbered
 from graphviz_cli.transforms.tandem import Stretch, repetitions
+from graphviz_cli.transforms.wiring import Wiring
 
 _LEAST_SAVED = 8
 """Nodes that drawing a loop's steps once must save: a panel around three ops is no relief."""
@@ -63,6 +65,7 @@ class _Search:
         pending = [NONE]
         for scope in pending:  # grows while it is read
             merged = self._look_at(scope)
+            self._look_at_quiet_calls(scope)
             pending.extend(
                 ~item for item in self.outline.items[scope] if item < 0 and ~item not in merged
             )
@@ -119,19 +122,18 @@ class _Search:
     ) -> list[tuple[int, EqualCalls]]:
         """The runs of equal blocks within a stretch of equal items, with their first places."""
         start, length, period = stretch
+        best: list[tuple[int, EqualCalls]] = []
         if period == 1 and items[start] < 0:
-            found = self._numbered_calls(scope, items, stretch)
-            if 2 * _covered(found) >= length:
-                return found
-        best, strides = self._steps(scope, items, stretch)
-        if 2 * _covered(best) < length:
-            for stride in strides:
-                longer = Stretch(start, length, period * stride)
-                if longer.repeats:
-                    others, _ = self._steps(scope, items, longer)
-                    best = max(best, others, key=_covered)
-        if period == 1 and items[start] < 0:
-            best = max(found, best, key=_covered)
+            best = self._numbered_calls(scope, items, stretch)
+            if [len(run.items) for _, run in best] == [length]:
+                return best
+        others, strides = self._steps(scope, items, stretch)
+        best = max(best, others, key=_saved)
+        for stride in strides if length - _saved(best) > period else ():
+            longer = Stretch(start, length, period * stride)
+            if longer.repeats:
+                others, _ = self._steps(scope, items, longer)
+                best = max(best, others, key=_saved)
         return best
 
     def _numbered_calls(
@@ -197,11 +199,13 @@ class _Search:
         """
         ops, calls = array("i", items), list[list[int]]()
         period = len(items) // count
+        tops = list[list[int]]()
         if min(items) < 0:
             ops = array("i", [op for item in items for op in self._ops_of(item)])
-            starts = range(0, len(items), period)
-            calls = [self._calls_of(items[start : start + period]) for start in starts]
-        comparison = Comparison(self.wiring, ops, count, calls, self.outline.leaves)
+            blocks = [items[start : start + period] for start in range(0, len(items), period)]
+            calls = [self._calls_of(block) for block in blocks]
+            tops = [[~item for item in block if item < 0] for block in blocks]
+        comparison = Comparison(self.wiring, ops, count, tops)
         length = len(ops) // count
         runs = []
         for run in comparison.runs():
@@ -213,12 +217,58 @@ class _Search:
                 run.count,
                 ops[run.first * length : end * length],
                 calls[run.first : end],
+                self._quiet(tops[run.first], calls[run.first]) if tops else (),
                 run.leaves,
                 run.passed_on,
             )
             runs.append((run, equal))
         common = comparison.strides.most_common(_MOST_STRIDES)
         return runs, [stride for stride, _ in common if stride > 1] or [2]
+
+    def _look_at_quiet_calls(self, scope: int) -> None:
+        """Find numbered calls without ops that own the same leaves."""
+        modules, outline = self.graph.modules, self.outline
+        busy = sorted(~item for item in outline.items[scope] if item < 0)
+        groups: list[list[int]] = []
+        last: tuple[object, ...] = ()
+        for call in outline.quiet[scope]:
+            leaves = self._owned(call)
+            what = (
+                modules[call].type,
+                bisect_left(busy, call),
+                [(name, self.op_tokens[leaf], self.wiring.readers[leaf]) for name, leaf in leaves],
+            )
+            is_next = groups and what == last and modules[call].repeats == 1
+            if is_next and are_numbered(modules[groups[-1][-1]].path, modules[call].path):
+                groups[-1].append(call)
+            else:
+                groups.append([call])
+            last = what
+        for group in groups:
+            if len(group) > 1:
+                calls = [[call] for call in group]
+                owned = ([leaf for _, leaf in self._owned(call)] for call in group)
+                leaves_of = [*zip(*owned)]
+                items = [~call for call in group]
+                quiet = self._quiet(calls[0], calls[0])
+                run = EqualCalls(
+                    scope, "", items, len(group), array("i"), calls, quiet, leaves_of, ()
+                )
+                run.is_call = True
+                self.found.append(run)
+
+    def _quiet(self, tops: Sequence[int], calls: Sequence[int]) -> list[tuple[int, int]]:
+        """The other calls within some outermost ones, each after the one that it is in."""
+        known = set(calls)
+        pairs = ((top, inner) for top in tops for inner in self.outline.within(top))
+        return [(top, inner) for top, inner in pairs if inner not in known]
+
+    def _owned(self, call: int) -> list[tuple[str, int]]:
+        """The leaves of a call and of those within it, by their names there."""
+        outline, names = self.outline, self.graph.nodes.user_names
+        path = f"{self.graph.modules[call].path}."
+        leaves = (leaf for inner in outline.within(call) for leaf in outline.leaves[inner])
+        return sorted((", ".join(names[leaf]).replace(path, ""), leaf) for leaf in leaves)
 
     def _ops_of(self, item: int) -> Sequence[int]:
         return self.outline.ops(item) if item < 0 else (item,)
@@ -256,6 +306,6 @@ class _Search:
                     self.differences[ops[0]] = difference(self.outline, usual, odd)
 
 
-def _covered(runs: Sequence[tuple[int, EqualCalls]]) -> int:
-    """How many items are part of runs."""
-    return sum(len(found.items) for _, found in runs)
+def _saved(runs: Sequence[tuple[int, EqualCalls]]) -> int:
+    """How many items less there will be."""
+    return sum(len(run.items) - len(run.first_items) for _, run in runs)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
+_LONG = 8
+"""Periods of a stretch that may be replaced by one token."""
+
 
 class Stretch(NamedTuple):
     """A stretch in which every item equals the one `period` places later, as long as it can be."""
@@ -38,9 +41,11 @@ def repetitions(tokens: Sequence[int]) -> list[Stretch]:
         stretches = _stretches(current, distances)
         for start, _, period in stretches:
             first = places[start]
-            stretch = _extended(tokens, first, places[start + period] - first)
+            stretch = _extended(tokens, first, _shortest(tokens[first : places[start + period]]))
             found[stretch.start, stretch.period] = stretch
-        chosen = _apart(stretches)
+        # What is left of a short one at its borders could hide a longer period around it.
+        long = [s for s in stretches if s.length >= min(_LONG * s.period, len(current) / 2)]
+        chosen = _apart(long)
         if 2 * sum(length - 1 for _, length, _ in chosen) >= len(current):
             current, places = _shortened(current, places, chosen)
             width, ranks = 1, current
@@ -88,6 +93,22 @@ def _extended(tokens: Sequence[int], position: int, period: int) -> Stretch:
     while end < len(tokens) and tokens[end] == tokens[end - period]:
         end += 1
     return Stretch(first, end - first, period)
+
+
+def _shortest(period: Sequence[int]) -> int:
+    """The length of the shortest sequence of which this one is a repetition, perhaps its own.
+
+    Knuth, Morris, Pratt, Fast pattern matching in strings (1977).
+    """
+    borders = [0] * len(period)
+    border = 0
+    for place in range(1, len(period)):
+        while border and period[place] != period[border]:
+            border = borders[border - 1]
+        border += period[place] == period[border]
+        borders[place] = border
+    shortest = len(period) - border
+    return shortest if len(period) % shortest == 0 else len(period)
 
 
 def _apart(stretches: Sequence[Stretch]) -> list[Stretch]:

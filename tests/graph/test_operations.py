@@ -21,7 +21,8 @@ from graphviz_cli.graph.model import (
     Storage,
     held_bytes,
 )
-from graphviz_cli.graph.operations import induced_subgraph, pruned, quotient, union
+from graphviz_cli.graph.operations import induced_subgraph, quotient, union
+from graphviz_cli.graph.pruning import pruned
 from tests.graphs import Builder, chain, graphs, mlp, square, tied, transformer_block
 from tests.transforms.laws import check_is_valid, check_sums_are_kept
 

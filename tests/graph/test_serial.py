@@ -58,6 +58,11 @@ def saved_graphs(draw: st.DrawFn) -> Graph:
             draw(st.dictionaries(ids, values, max_size=4)),
             draw(hostile_text),
             draw(st.sampled_from(Combine)),
+            draw(
+                st.dictionaries(
+                    ids, st.lists(st.none() | values, max_size=3).map(tuple), max_size=2
+                )
+            ),
         )
         for name in draw(st.lists(hostile_text, unique=True, max_size=3))
     ]
@@ -68,6 +73,7 @@ def saved_graphs(draw: st.DrawFn) -> Graph:
         step=draw(st.none() | st.integers(1, 100)),
         estimated=draw(st.booleans()),
         partial=draw(st.booleans()),
+        vectors=tuple(draw(st.lists(hostile_text, max_size=2))),
         notes=tuple(draw(st.lists(hostile_text, max_size=2))),
     )
     operators = draw(st.dictionaries(hostile_text, st.just(ADDMM), max_size=2))
@@ -188,9 +194,13 @@ def test_a_state_a_storage_and_a_spec_may_be_missing() -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_value_that_json_cannot_carry_is_not_written(value: float) -> None:
-    with pytest.raises(SavedGraphError, match=r"'norm' of node 2 is (nan|-?inf)"):
-        dumps(mlp().annotated(Annotation("norm", {2: value})))
+def test_a_value_that_json_cannot_carry_is_written_as_a_word(value: float) -> None:
+    graph = mlp().annotated(Annotation("norm", {2: value}, inputs={2: (value, None, 1.5)}))
+    data = dumps(graph)
+    json.loads(data, parse_constant=pytest.fail)
+    read = loads(data).annotations["norm"]
+    assert str(read.values[2]) == str(read.inputs[2][0]) == str(value)
+    assert isinstance(read.values[2], float) and read.inputs[2][1:] == (None, 1.5)
 
 
 def _refusal(data: bytes) -> str:
@@ -299,6 +309,9 @@ def _changed(path: tuple[Any, ...], value: Any) -> bytes:
         (("annotations", "norm", "values", "0"), None, r"values\[0\] must be a number or text"),
         (("annotations", "norm", "values", "0"), 2**63, r"values\[0\] must be a number or text"),
         (("annotations", "norm", "values", "0"), math.nan, "NaN"),
+        (("annotations", "norm", "inputs"), 1, r"annotations\['norm'\].inputs must be an object"),
+        (("annotations", "norm", "inputs"), {"12": []}, "which is no node"),
+        (("annotations", "norm", "inputs"), {"0": 1}, r"inputs\[0\] must be a list"),
         (("annotations", "norm", "combine"), "mean", r"combine must be one of sum, max, first"),
     ],
 )
