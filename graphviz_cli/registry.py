@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from graphviz_cli.errors import UsageError
 
-Kind = Literal["exporters", "transforms"]
+Kind = Literal["exporters", "transforms", "checks", "reports", "probes"]
 
 BUILT_IN: Mapping[Kind, Mapping[str, str]] = {
     "exporters": {
@@ -37,6 +37,38 @@ BUILT_IN: Mapping[Kind, Mapping[str, str]] = {
         "focus": "graphviz_cli.transforms.focus:Focus",
         "repeats": "graphviz_cli.transforms.repeats:Repeats",
         "fold": "graphviz_cli.transforms.fold:Fold",
+    },
+    "checks": {
+        "unused-parameter": "graphviz_cli.checks.unused_parameter:UnusedParameter",
+        "severed-gradient": "graphviz_cli.checks.severed_gradient:SeveredGradient",
+        "frozen-parameter-in-optimizer": (
+            "graphviz_cli.checks.frozen_parameter_in_optimizer:FrozenParameterInOptimizer"
+        ),
+        "modified-saved-tensor": "graphviz_cli.checks.modified_saved_tensor:ModifiedSavedTensor",
+        "freed-graph": "graphviz_cli.checks.freed_graph:FreedGraph",
+        "non-scalar-root": "graphviz_cli.checks.non_scalar_root:NonScalarRoot",
+        "zero-gradient-op": "graphviz_cli.checks.zero_gradient_op:ZeroGradientOp",
+        "tensor-kept-on-ctx": "graphviz_cli.checks.tensor_kept_on_ctx:TensorKeptOnCtx",
+        "reached-twice-under-reentrant-checkpoint": (
+            "graphviz_cli.checks.reached_twice:ReachedTwiceUnderReentrantCheckpoint"
+        ),
+        "saved-bytes": "graphviz_cli.checks.saved_bytes:SavedBytes",
+        "node-count": "graphviz_cli.checks.node_count:NodeCount",
+        "forbidden-op": "graphviz_cli.checks.forbidden_op:ForbiddenOp",
+    },
+    "reports": {
+        "text": "graphviz_cli.reports.text:Text",
+        "json": "graphviz_cli.reports.json:Json",
+        "github": "graphviz_cli.reports.github:GitHub",
+        "sarif": "graphviz_cli.reports.sarif:Sarif",
+        "junit": "graphviz_cli.reports.junit:JUnit",
+    },
+    "probes": {
+        "gradient": "graphviz_cli.capture.probes.gradient:Gradient",
+        "gradient-values": "graphviz_cli.capture.probes.gradient_values:GradientValues",
+        "backward-time": "graphviz_cli.capture.probes.backward_time:BackwardTime",
+        "forward-time": "graphviz_cli.capture.probes.forward_time:ForwardTime",
+        "saved-bytes": "graphviz_cli.capture.probes.saved_bytes:SavedBytes",
     },
 }
 
@@ -90,13 +122,16 @@ def exporter_for_suffix(suffix: str) -> str:
     name = suffix.removeprefix(".").lower()
     if name in BUILT_IN["exporters"]:
         return name
-    suffixes = {plugin_type("exporters", name).suffix: name for name in names("exporters")}  # type: ignore[attr-defined]
-    if suffix.lower() in suffixes:
-        return suffixes[suffix.lower()]
+    suffixes: dict[str, str] = {}
+    # Ours first: to ask the other distributions costs tens of milliseconds.
+    for known in (list(BUILT_IN["exporters"]), names("exporters")):
+        for exporter in known:
+            suffixes.setdefault(plugin_type("exporters", exporter).suffix, exporter)  # type: ignore[attr-defined]
+        if suffix.lower() in suffixes:
+            return suffixes[suffix.lower()]
+    missing = f"No exporter writes files that end in {suffix!r}."
     raise UsageError(
-        f"No exporter writes files that end in {suffix!r}."
-        if suffix
-        else "The file has no suffix.",
+        missing if suffix else "The file has no suffix.",
         hint=f"Known: {' '.join(suffixes)}; or choose the format with -f.",
     )
 
@@ -138,6 +173,13 @@ def create(kind: Kind, text: str) -> Any:
     return plugin(**values)
 
 
+def _wanted(hint: Any) -> str:
+    """What may stand for a type, in words."""
+    if typing.get_origin(hint) is Literal:
+        return ", ".join(map(str, typing.get_args(hint)))
+    return {int: "a whole number", float: "a number", str: "text"}.get(hint, str(hint))
+
+
 _SIZES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
@@ -154,7 +196,7 @@ def _converted(option: str, hint: Any, text: str) -> Any:
                 return _converted(option, member, text)
             except UsageError:
                 continue
-        wanted = " or ".join(getattr(member, "__name__", str(member)) for member in members)
+        wanted = " or ".join(map(_wanted, members))
         raise UsageError(f"{option} cannot be {text!r}.", hint=f"It takes {wanted}.")
     if origin is Literal:
         choices = [str(choice) for choice in typing.get_args(hint)]

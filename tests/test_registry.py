@@ -64,7 +64,7 @@ def test_options_take_the_type_of_their_field(text: str, expected: Sample | None
     [
         ("smaple", "no transform named 'smaple'", "Did you mean 'sample'"),
         ("sample:deep=1", "no option 'deep'", "depth, limit"),
-        ("sample:depth=x", "cannot be 'x'", "int or"),
+        ("sample:depth=x", "cannot be 'x'", "a whole number or auto, all"),
         ("sample:loud=perhaps", "cannot be 'perhaps'", "true, false"),
         ("sample:colour=blue", "cannot be 'blue'", "red"),
         ("sample:limit=2 parsecs", "cannot be", "2GB"),

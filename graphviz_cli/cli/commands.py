@@ -22,6 +22,21 @@ class Entry(NamedTuple):
 
 COMMANDS: tuple[Entry, ...] = (
     Entry(
+        "check",
+        "The verdict on every parameter, and what is wrong with the graph.",
+        "graphviz_cli.cli.check",
+    ),
+    Entry(
+        "why",
+        "Why a parameter gets a gradient or none: the path, or what is in the way.",
+        "graphviz_cli.cli.why",
+    ),
+    Entry(
+        "explain",
+        "What a backward op computes and saves; a plug-in; or a node of a graph.",
+        "graphviz_cli.cli.explain",
+    ),
+    Entry(
         "list",
         "Name the plug-ins and themes, and their options.",
         "graphviz_cli.cli.list",

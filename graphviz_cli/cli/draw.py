@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import gc
 import signal
-import sys
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
-from pathlib import Path
 from types import FrameType
 
 from graphviz_cli.cli import output
+from graphviz_cli.cli.clock import Clock
+from graphviz_cli.cli.findings import findings_to_draw, verdict_line
+from graphviz_cli.cli.obtain import obtain
 from graphviz_cli.cli.progress import progress
-from graphviz_cli.cli.report import report
-from graphviz_cli.cli.request import Program, Request, Result, Shown
-from graphviz_cli.cli.startup import leave_to_the_system, user_modules_uncollected
-from graphviz_cli.cli.streams import Streams, reason
+from graphviz_cli.cli.report import report, say_finding
+from graphviz_cli.cli.request import Request, Result, Shown
+from graphviz_cli.cli.streams import Streams
 from graphviz_cli.cli.threads import limit_the_wait
-from graphviz_cli.errors import GraphvizCliError, UsageError
+from graphviz_cli.errors import GraphvizCliError
+from graphviz_cli.graph.finding import Severity, marked
 from graphviz_cli.graph.model import Graph
+
+_WHOLE = "whole"
 
 
 def draw(request: Request, streams: Streams) -> int:
@@ -30,80 +30,51 @@ def draw(request: Request, streams: Streams) -> int:
     Raises GraphvizCliError when there is nothing to draw.
     """
     streams.divert()
-    clock = _Clock(streams, enabled=request.verbose)
-    if request.program is None:
-        graph, failure = _load(request.target), None
-        clock.lap("reading the graph")
-        leave_to_the_system()
-    else:
-        graph, failure = _capture(request.program, streams, clock)
-        if failure is not None and not request.files_wanted:
-            raise failure
+    clock = Clock(streams, enabled=request.verbose)
+    obtained = obtain(request.target, request.program, streams, clock)
+    graph, failure = obtained.graph, obtained.failure
+    # A well-known error of torch's is shown in the graph, whatever was asked for.
+    if failure is not None and not request.files_wanted and not obtained.explanations:
+        raise failure
     if request.files_wanted:
         for text in graph.provenance.notes:
             streams.note(f"note: {text}")
-    with _terminable():
-        status = _write_results(request, graph, streams, clock)
+    findings = list(obtained.explanations)
+    if request.program is None or request.program.request.cuts:
+        # Without cuts it cannot be told from a lost gradient that a parameter is not used.
+        findings += findings_to_draw(graph)
+    graph = marked(graph, findings)
+    clock.lap("checking")
+    with terminable():
+        status = write_results(request, graph, streams, clock)
     if failure is not None:
         report(streams, failure)
         status = failure.exit_code
+    for explanation in obtained.explanations:
+        if explanation.severity is not Severity.ERROR:  # else it is the hint of the failure
+            say_finding(streams, explanation)
+    if verdict := verdict_line(graph, request.target, findings):
+        streams.note(verdict)
     if request.program is not None and graph.provenance.step is not None:
         limit_the_wait(streams, status)
     return status
 
 
-def _load(target: str) -> Graph:
-    from graphviz_cli.graph.serial import loads
-
-    try:
-        if target != "-":
-            return loads(Path(target).read_bytes())
-        if sys.stdin is not None:
-            return loads(sys.stdin.buffer.read())
-    except OSError as error:
-        raise UsageError(f"Cannot read {target}: {reason(error)}.") from error
-    raise UsageError("Cannot read stdin: it is closed.")
-
-
-def _capture(
-    program: Program, streams: Streams, clock: _Clock
-) -> tuple[Graph, GraphvizCliError | None]:
-    try:
-        with (
-            progress(streams, "loading torch"),
-            user_modules_uncollected(enabled=program.fast_start),
-        ):
-            import_module("graphviz_cli.capture.session")
-    except (ImportError, OSError) as error:
-        if str(getattr(error, "name", None)).startswith("graphviz_cli"):
-            raise
-        raise UsageError(
-            f"torch cannot be imported: {error}", hint="graphviz-cli doctor says what is installed."
-        ) from error
-    clock.lap("loading torch")
-    from graphviz_cli import capture
-
-    captured = capture.capture(program.target, program.request)
-    # From here on it is our work alone, which leaves no cycles worth looking for.
-    gc.disable()
-    clock.lap("running the target")
-    return captured.graph, captured.failure
-
-
-def _write_results(request: Request, graph: Graph, streams: Streams, clock: _Clock) -> int:
+def write_results(request: Request, graph: Graph, streams: Streams, clock: Clock) -> int:
     """Write every result, also after one failed: the run that they come from may be dear."""
     status = 0
-    shown: Shown | None = None
-    if not all(result.exporter.whole for result in request.results):
-        try:
-            with progress(streams, "folding the graph"):
-                shown = request.view.apply(graph)
-        except GraphvizCliError as error:
-            report(streams, error)
-            status = error.exit_code
-        clock.lap("folding the graph")
+    shown = {_WHOLE: Shown(graph, len(graph.nodes), ())}
+    try:
+        for unit in dict.fromkeys(map(_unit, request.results)):
+            if unit != _WHOLE:
+                with progress(streams, "folding the graph"):
+                    shown[unit] = request.view.apply(graph, unit)
+                clock.lap("folding the graph")
+    except GraphvizCliError as error:
+        report(streams, error)
+        status = error.exit_code
     for result in request.results:
-        drawn = Shown(graph, len(graph.nodes), ()) if result.exporter.whole else shown
+        drawn = shown.get(_unit(result))
         if drawn is None:
             continue
         try:
@@ -117,6 +88,11 @@ def _write_results(request: Request, graph: Graph, streams: Streams, clock: _Clo
         clock.lap(f"drawing {result.destination.name}")
         _say_written(result.destination, drawn, streams)
     return status
+
+
+def _unit(result: Result) -> str:
+    """What the size of a result is measured in; those that take the whole graph are not folded."""
+    return _WHOLE if result.exporter.whole else getattr(result.exporter, "unit", "boxes")
 
 
 def _export(result: Result, graph: Graph, streams: Streams) -> bytes:
@@ -135,7 +111,9 @@ def _say_written(destination: output.Destination, shown: Shown, streams: Streams
     facts = _counted(len(shown.graph.nodes))
     if shown.undo:
         verb = "shows" if len(shown.undo) == 1 else "show"
-        facts += f", folded from {shown.nodes_before}; {' '.join(shown.undo)} {verb} everything"
+        if shown.nodes_before > len(shown.graph.nodes):
+            facts += f", folded from {shown.nodes_before}"
+        facts += f"; {' '.join(shown.undo)} {verb} everything"
     if shown.graph.provenance.partial:
         facts += "; partial, because the target failed"
     if not destination.is_stdout:
@@ -149,7 +127,7 @@ def _counted(nodes: int) -> str:
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
+def terminable() -> Iterator[None]:
     """Turn SIGTERM into an exception, so that no half-written file and no `dot` is left behind.
 
     Not while the user's program runs, which would then end otherwise than without us.
@@ -166,18 +144,3 @@ def _terminable() -> Iterator[None]:
 
 def _terminate(number: int, frame: FrameType | None) -> None:
     raise SystemExit(128 + number)
-
-
-class _Clock:
-    """Says how long each part took, when asked to."""
-
-    def __init__(self, streams: Streams, *, enabled: bool) -> None:
-        self.streams = streams
-        self.enabled = enabled
-        self.start = time.perf_counter()
-
-    def lap(self, what: str) -> None:
-        now = time.perf_counter()
-        if self.enabled:
-            self.streams.say(f"{now - self.start:8.3f} s  {what}")
-        self.start = now

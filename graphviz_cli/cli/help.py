@@ -30,6 +30,8 @@ Examples:
   graphviz-cli nets.py:UNet -a depth=4 -i 1x3x256x256 -o unet.pdf
   graphviz-cli torchvision.models:resnet18 -i 8x3x224x224 -o r18.svg -o r18.json
   graphviz-cli r18.json --depth 2 -o overview.png
+  graphviz-cli check train.py                    what gets no gradient, and why
+  graphviz-cli why train.py encoder.weight       the way to it, or what is in it
 
 Defaults may stand in [tool.graphviz-cli] of pyproject.toml (depth = 2) and in
 the environment (GRAPHVIZ_CLI_DEPTH=2).

@@ -16,6 +16,7 @@ from graphviz_cli.drawing.style import THEMES
 from graphviz_cli.errors import GraphvizCliError
 
 THEMES_KIND = "themes"
+_NARROWEST = 18
 
 
 def command(name: str, help: str) -> click.Command:
@@ -50,18 +51,19 @@ def _paragraph(kind: str) -> Iterator[str]:
         return
     known = typing.cast(registry.Kind, kind)
     yield f"{kind}:"
+    width = max(_NARROWEST, *map(len, registry.names(known)))
     for name in registry.names(known):
         try:
             plugin = registry.plugin_type(known, name)
         except GraphvizCliError as error:
-            yield f"  {name:<18} {error.message}"
+            yield f"  {name:<{width}} {error.message}"
             continue
         title, _ = registry.describe(plugin)
         suffix = getattr(plugin, "suffix", "")
-        yield f"  {name:<18} {title}" + (f" ({suffix})" if suffix else "")
+        yield f"  {name:<{width}} {title}" + (f" ({suffix})" if suffix else "")
         options = ",".join(map(_option, (f for f in dataclasses.fields(plugin) if f.init)))
         if options:
-            yield f"  {'':<18} {name}:{options}"
+            yield f"  {'':<{width}} {name}:{options}"
 
 
 def _option(field: dataclasses.Field[object]) -> str:

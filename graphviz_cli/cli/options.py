@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 Kind = Literal["text", "list", "path", "format", "whole", "seconds", "positive", "depth", "flag"]
-Section = Literal["What to run", "Output", "View", "General"]
+Section = Literal["What to run", "Output", "View", "General", "Check"]
 
 ENVIRONMENT_PREFIX = "GRAPHVIZ_CLI_"
 
@@ -98,6 +98,37 @@ OPTIONS: tuple[Option, ...] = (
         opposite="--eval",
     ),
     Option(
+        ("--cuts",),
+        "What to run",
+        "Look for the places where the gradient is lost. [default: cuts]",
+        kind="flag",
+        opposite="--no-cuts",
+        default=True,
+    ),
+    Option(
+        ("--backward",),
+        "What to run",
+        "Run the backward pass and measure its gradients; .grad is left as it was.",
+        kind="flag",
+        default=False,
+    ),
+    Option(
+        ("--probe",),
+        "What to run",
+        "Measure with gradient, gradient-values, backward-time, forward-time, saved-bytes, or "
+        "another that `list probes` names. Repeatable. [default: gradient, with --backward]",
+        value="NAME[:OPTION=VALUE]",
+        repeatable=True,
+    ),
+    Option(
+        ("--grad-output",),
+        "What to run",
+        "Where the backward pass starts: ones, sum, mean, numbers (1,0.1), a .pt or .npy file; "
+        "NAME=... for one root. Repeatable. [default: as the script's call, else ones]",
+        value="[NAME=]VECTOR",
+        repeatable=True,
+    ),
+    Option(
         ("-o", "--output"),
         "Output",
         'Write a file; its suffix tells the format. "-" is stdout. Repeatable.',
@@ -148,10 +179,10 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         ("--show",),
         "View",
-        "Also show: views, saved, source, dtype, formula; several with commas.",
+        "Also show: views, saved, source, dtype, formula, values; several with commas.",
         value="WHAT",
         kind="list",
-        choices=("views", "saved", "source", "dtype", "formula"),
+        choices=("views", "saved", "source", "dtype", "formula", "values"),
     ),
     Option(
         ("--by",),
@@ -179,7 +210,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         ("--heat",),
         "View",
-        'Colour by a fact: "saved" (bytes kept for backward), or an annotation of the graph.',
+        'Colour by a fact: "saved" (bytes kept for backward), or what a probe has measured.',
         value="NAME",
     ),
     Option(
@@ -223,3 +254,38 @@ OPTIONS: tuple[Option, ...] = (
         hidden=True,
     ),
 )
+
+CHECK_OPTIONS: tuple[Option, ...] = (
+    Option(
+        ("-c", "--check"),
+        "Check",
+        "A check, with its options: saved-bytes:max=2GB. Repeatable; `all` stands for every one "
+        "that needs no option. [default: all]",
+        value="NAME[:OPTION=VALUE]",
+        repeatable=True,
+    ),
+    Option(
+        ("--report",),
+        "Check",
+        "text, json, github, sarif or junit, to stdout or to a file. Repeatable; github comes by "
+        "itself under GITHUB_ACTIONS=true. [default: text]",
+        value="NAME[:FILE]",
+        repeatable=True,
+    ),
+    Option(
+        ("--fail-on",),
+        "Check",
+        "The least severity that makes the command exit with 1. [default: error]",
+        value="error|warning|note",
+        choices=("error", "warning", "note"),
+        default="error",
+    ),
+    Option(
+        ("--exit-zero",),
+        "Check",
+        "Exit with 0 whatever is found.",
+        kind="flag",
+        default=False,
+    ),
+)
+"""The options that `check` has besides those on what to run."""

@@ -22,7 +22,9 @@ from graphviz_cli.errors import UsageError
 
 _HINT = "graphviz-cli --help shows all options."
 _CONTEXT = {"help_option_names": ["-h", "--help"]}
-_FOR_PROGRAMS = ("input", "arg", "root", "step", "device", "seed", "train")
+_FOR_PROGRAMS = ("input", "arg", "root", "step", "device", "seed", "train", "cuts",
+    "backward", "probe", "grad_output",
+)  # fmt: skip
 """Options that say how a target is run, which a saved graph is not."""
 
 
@@ -74,14 +76,15 @@ class _Commands(click.Group):
         with draw.make_context("draw", [], parent=ctx, resilient_parsing=True) as inner:
             items = draw.shell_complete(inner, incomplete)
             if not incomplete.startswith("-"):
-                items += _target().shell_complete(inner, incomplete)
+                items += target().shell_complete(inner, incomplete)
         return super().shell_complete(ctx, incomplete) + items
 
 
-class _Draw(click.Command):
-    """The default command, whose defaults also come from the environment and a file."""
+class TargetCommand(click.Command):
+    """A command on a target, whose defaults also come from the environment and a file."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the arguments; those after `--` are the script's. Raises UsageError."""
         ctx.meta["script_arguments"] = ()
         if "--" in args:
             place = args.index("--")
@@ -98,6 +101,10 @@ class _Draw(click.Command):
             message = error.format_message().rstrip(".") + "."
             raise UsageError(message + _origin(error), hint=_HINT) from error
 
+
+class _Draw(TargetCommand):
+    """The default command."""
+
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write(help_text())
 
@@ -106,17 +113,21 @@ def _draw_command() -> click.Command:
     return _Draw(
         "draw",
         context_settings={**_CONTEXT, "allow_extra_args": True},
-        params=[_target(), *map(_option, OPTIONS)],
+        params=[target(), *map(click_option, OPTIONS)],
         callback=_draw,
     )
 
 
-def _target() -> click.Argument:
+def target() -> click.Argument:
+    """The TARGET of a command."""
     return click.Argument(["target"], type=click.Path())
 
 
-def _option(option: Option) -> click.Option:
+def click_option(option: Option) -> click.Option:
+    """An option as click takes it."""
     attributes: dict[str, Any] = {"envvar": option.variable, "default": option.default}
+    if option.value:
+        attributes["metavar"] = option.value
     spelling = [*option.flags, option.name]
     if option.kind == "flag":
         spelling[-2] += f"/{option.opposite}" if option.opposite else ""
@@ -199,35 +210,42 @@ def _working_folder() -> Path:
 
 def _draw(**options: Any) -> Action:
     context = click.get_current_context()
-    options["script_arguments"] = context.meta["script_arguments"]
-    target = options.pop("target")
+    target = options["target"]
     if context.args:
         raise UsageError(
             f"There is one TARGET at a time, and {context.args[0]!r} is too many.",
             hint=f"Arguments of a script come after --: graphviz-cli {target} -- {context.args[0]}",
         )
+    refuse_for_saved_graph(context, options)
+
+    def action(streams: Streams) -> int:
+        from graphviz_cli.cli.draw import draw
+        from graphviz_cli.cli.request import request
+
+        streams.use(options, os.environ)
+        return draw(request(target, options, streams, os.environ), streams)
+
+    return action
+
+
+def refuse_for_saved_graph(context: click.Context, options: dict[str, Any]) -> None:
+    """Raise UsageError for an option that says how to run what is not run.
+
+    The arguments of a script, which follow `--`, are added to the options.
+    """
+    from graphviz_cli.cli.request import is_saved_graph
+
+    target = options["target"]
+    options["script_arguments"] = context.meta["script_arguments"]
     given = [
         option.flags[-1]
         for option in OPTIONS
         if option.name in _FOR_PROGRAMS
         and context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE
     ]
-
-    def action(streams: Streams) -> int:
-        from graphviz_cli.cli.color import wants_color
-        from graphviz_cli.cli.draw import draw
-        from graphviz_cli.cli.request import is_saved_graph, request
-
-        streams.quiet = options["quiet"]
-        streams.color = wants_color(
-            options["color"], os.environ, is_terminal=streams.err_is_terminal
+    if is_saved_graph(target) and (given or options["script_arguments"]):
+        what = given[0] if given else "An argument after --"
+        raise UsageError(
+            f"{what} needs a program to run, and {target} is a saved graph.",
+            hint="It was decided when the graph was saved.",
         )
-        if is_saved_graph(target) and (given or options["script_arguments"]):
-            what = given[0] if given else "An argument after --"
-            raise UsageError(
-                f"{what} needs a program to run, and {target} is a saved graph.",
-                hint="It was decided when the graph was saved.",
-            )
-        return draw(request(target, options, streams, os.environ), streams)
-
-    return action

@@ -6,6 +6,7 @@ import sys
 
 from graphviz_cli.cli.streams import Streams
 from graphviz_cli.errors import GraphvizCliError, TargetError
+from graphviz_cli.graph.finding import Finding
 
 
 def report(streams: Streams, error: GraphvizCliError) -> None:
@@ -21,6 +22,14 @@ def say_error(streams: Streams, message: str, hint: str | None = None) -> None:
     streams.say(f"{red}error:{off} {message}")
     for line in (hint or "").splitlines():
         streams.say(f"  {dim}{line}{off}")
+
+
+def say_finding(streams: Streams, finding: Finding) -> None:
+    """Write what a warning of torch's means, and the cure, to stderr."""
+    yellow, dim, off = ("\x1b[1;33m", "\x1b[2m", "\x1b[0m") if streams.color else ("", "", "")
+    place = f"{finding.source.file}:{finding.source.line}: " if finding.source else ""
+    streams.say(f"{yellow}{finding.severity}:{off} {place}{finding.message}")
+    streams.say(f"  {dim}{finding.hint}{off}")
 
 
 def show_exception(streams: Streams, error: BaseException) -> None:

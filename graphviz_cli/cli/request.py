@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from graphviz_cli import registry
 from graphviz_cli.cli.color import wants_color
 from graphviz_cli.cli.output import STDOUT, Destination, check, destination
+from graphviz_cli.cli.probes import probes_of
 from graphviz_cli.cli.streams import Streams
 from graphviz_cli.drawing.style import THEMES, Arrangement, Direction, Style
 from graphviz_cli.errors import UsageError
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from graphviz_cli.capture import Request as CaptureRequest
     from graphviz_cli.capture import Target
 
-_TREE_GLYPHS = "├└│─←↑×●★▷"
+_BUDGETS = {"boxes": 200, "lines": 190}
+"""How much `--depth auto` shows. Title, columns and legend leave a tree below 200 lines."""
+_TREE_GLYPHS = "├└│─←↑×●★▷⚠"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +56,14 @@ class View:
     repeats: bool = True
     views: bool = False
 
-    def apply(self, graph: Graph) -> Shown:
-        """Hide, focus, merge and fold. Raises UsageError, e.g. if no module matches."""
+    def apply(self, graph: Graph, unit: str) -> Shown:
+        """Hide, focus, merge and fold, so that not too many of `unit` (boxes, lines) are left.
+
+        Raises UsageError, e.g. if no module matches.
+        """
         undo: list[str] = []
         before = len(graph.nodes)
-        for option, name, options in self._transforms():
+        for option, name, options in self._transforms(unit):
             smaller = registry.plugin_type("transforms", name)(**options).apply(graph)
             if option is None:
                 before = len(smaller.nodes)
@@ -66,7 +72,7 @@ class View:
             graph = smaller
         return Shown(graph, before, tuple(undo))
 
-    def _transforms(self) -> Iterator[tuple[str | None, str, dict[str, Any]]]:
+    def _transforms(self, unit: str) -> Iterator[tuple[str | None, str, dict[str, Any]]]:
         """In order: the option that undoes it (None: it only chooses), its name and options."""
         if not self.views:
             yield "--show views", "hide", {}
@@ -74,11 +80,12 @@ class View:
             yield None, "focus", {"module": self.module}
         if self.repeats:
             yield "--no-repeats", "repeats", {}
+        size = {"unit": unit, "budget": _BUDGETS[unit]}
         if self.fold:
             undo = "--fold ''" if self.depth == "all" else "--depth all --fold ''"
-            yield undo, "fold", {"depth": self.depth, "fold": self.fold}
+            yield undo, "fold", {"depth": self.depth, "fold": self.fold, **size}
         elif self.depth != "all":
-            yield "--depth all", "fold", {"depth": self.depth}
+            yield "--depth all", "fold", {"depth": self.depth, **size}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +122,7 @@ def request(
     show = _listed(options["show"])
     return Request(
         target=target,
-        program=None if is_saved_graph(target) else _program(target, options),
+        program=None if is_saved_graph(target) else program_of(target, options),
         view=View(
             depth=options["depth"],
             fold=options["fold"],
@@ -145,7 +152,8 @@ def is_saved_graph(target: str) -> bool:
         return False
 
 
-def _program(target: str, options: Mapping[str, Any]) -> Program:
+def program_of(target: str, options: Mapping[str, Any]) -> Program:
+    """The program to run, as the options say. Raises UsageError for a target that is none."""
     # Without torch: a mistake is told before that is loaded.
     from graphviz_cli import capture
 
@@ -160,6 +168,9 @@ def _program(target: str, options: Mapping[str, Any]) -> Program:
             seed=options["seed"],
             train=options["train"],
             script_args=tuple(options["script_arguments"]),
+            probes=probes_of(options),
+            grad_outputs=tuple(options["grad_output"]),
+            cuts=options["cuts"],
         ),
         options["fast_start"],
     )

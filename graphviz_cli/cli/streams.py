@@ -44,6 +44,12 @@ class Streams:
         self.color = wants_color("auto", environment, is_terminal=self.err_is_terminal)
         self.quiet = False
 
+    def use(self, options: Mapping[str, object], environment: Mapping[str, str]) -> None:
+        """Take `--quiet` and `--color` from the options of a command."""
+        self.quiet = bool(options["quiet"])
+        choice = str(options["color"])
+        self.color = wants_color(choice, environment, is_terminal=self.err_is_terminal)
+
     def divert(self) -> None:
         """Send to stderr what anything else in this process, or a child of it, writes to stdout."""
         os.dup2(2, 1)

@@ -17,6 +17,8 @@ class CutWords:
     """What to do if the gradient is wanted."""
     is_deliberate: bool = False
     """A program says it in order to lose the gradient."""
+    escape: str = ""
+    """The call by which the value leaves torch, so that nothing can be seen of it any more."""
 
 
 def cut_words(cut: Node) -> CutWords:
@@ -30,6 +32,7 @@ def _escape(call: str) -> CutWords:
     return CutWords(
         f"in {call}, which hands the value to Python",
         "Go on with the tensor itself, and convert only what is logged.",
+        escape=call,
     )
 
 

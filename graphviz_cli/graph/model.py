@@ -123,7 +123,10 @@ class SavedTensor:
 
 @dataclass(frozen=True, slots=True)
 class SourceLocation:
-    """The expression that made an op; lines and columns count from 1, columns in characters."""
+    """The expression that made an op; lines and columns count from 1, columns in characters.
+
+    `end_column` is that of the character behind the last one.
+    """
 
     file: str
     line: int
@@ -164,7 +167,7 @@ class Operator:
     """The differentiable inputs in the order of `Edge.input_nr`; a trailing `*` marks one that
     stands for a list of tensors."""
     outputs: tuple[str, ...]
-    """The differentiable outputs in the order of `Edge.output_nr`."""
+    """The differentiable outputs in the order of `Edge.output_nr`, a list with `*` likewise."""
     formulas: tuple[str, ...]
     """The derivative for each of `inputs`."""
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from graphviz_cli.graph.cut_words import cut_words
 from graphviz_cli.graph.model import Graph, NodeKind, Role
 from graphviz_cli.graph.traversal import Adjacency, descendants, topological_order
 
@@ -14,6 +15,18 @@ USED = "used"
 
 UNKNOWN = "unknown"
 """Annotation: why it cannot be told whether a leaf gets a gradient."""
+
+CUT_OP = "cut-op"
+"""Annotation: the torch function that lost the gradient, for CUT nodes."""
+
+OPTIMIZER = "optimizer"
+"""Annotation: the class of the optimizer that holds a leaf or a constant."""
+
+MODIFIED = "modified"
+"""Annotation: a tensor that an op saved was written to since, and where."""
+
+KEPT_ON_CTX = "kept-on-ctx"
+"""Annotation: attributes of a custom Function's ctx with tensors, which backward never frees."""
 
 _MOST_CUTS = 8
 """How many of the cuts between a leaf and the root are told."""
@@ -45,7 +58,8 @@ class Verdict:
     is_severed: bool = False
     """For CUT: the value goes on into the root, so a gradient would have been expected."""
     reason: str = ""
-    """Where it was used (DROPPED), or why nothing can be told (UNKNOWN)."""
+    """Where it was used (DROPPED), why nothing can be told (UNKNOWN), or what cannot be told of the
+    value after it was lost (CUT)."""
 
 
 def verdicts(graph: Graph, *, parameters_only: bool = False) -> Mapping[int, Verdict]:
@@ -56,27 +70,26 @@ def verdicts(graph: Graph, *, parameters_only: bool = False) -> Mapping[int, Ver
     adjacency = Adjacency(graph)
     cuts = frozenset(graph.nodes.ids(NodeKind.CUT))
     starts = [root.node for root in graph.roots]
-    if cuts:
-        flowing = _without(graph, cuts)
-        reached = descendants(flowing, starts)
-        in_root = descendants(adjacency, starts)
-        above = _cuts_above(adjacency, cuts, reached, in_root)
-    else:
-        reached = in_root = descendants(adjacency, starts)
-        above = {}
+    reached = reached_nodes(graph)
+    in_root = descendants(adjacency, starts) if cuts else reached
+    above = _cuts_above(adjacency, cuts, reached, in_root) if cuts else {}
     used = graph.annotations.get(USED)
     unknown = graph.annotations.get(UNKNOWN)
 
     def verdict(leaf: int) -> Verdict:
         if graph.nodes.kinds[leaf] is NodeKind.CONSTANT:
             return Verdict(Status.FROZEN)
-        if leaf in reached:
-            return Verdict(Status.REACHED)
         if unknown is not None and leaf in unknown.values:
             return Verdict(Status.UNKNOWN, reason=str(unknown.values[leaf]))
+        if leaf in reached:
+            return Verdict(Status.REACHED)
         if leaf in above:
             joined = tuple(cut for cut in above[leaf] if cut in in_root)
-            return Verdict(Status.CUT, joined or above[leaf], is_severed=bool(joined))
+            if joined:
+                return Verdict(Status.CUT, joined, is_severed=True)
+            return Verdict(
+                Status.CUT, above[leaf], reason=lost_sight(graph, adjacency, above[leaf])
+            )
         if used is not None and leaf in used.values:
             return Verdict(Status.DROPPED, reason=str(used.values[leaf]))
         if adjacency.predecessors_of(leaf):
@@ -93,6 +106,28 @@ def verdicts(graph: Graph, *, parameters_only: bool = False) -> Mapping[int, Ver
         for leaf in sorted(leaves)
         if not parameters_only or graph.nodes.roles[leaf] is Role.PARAMETER
     }
+
+
+def reached_nodes(graph: Graph) -> set[int]:
+    """The nodes to which a gradient flows from a root; the edges of a cut carry none."""
+    cuts = frozenset(graph.nodes.ids(NodeKind.CUT))
+    adjacency = _without(graph, cuts) if cuts else Adjacency(graph)
+    return descendants(adjacency, [root.node for root in graph.roots])
+
+
+def lost_sight(graph: Graph, adjacency: Adjacency, cuts: Iterable[int]) -> str:
+    """What cannot be told of the values of some cuts, to follow "and"; empty if all can be told."""
+    pending = [*cuts]
+    seen = {*pending}
+    for cut in pending:  # grows while it is read
+        escape = cut_words(graph.nodes[cut]).escape
+        if escape:
+            return f"what Python makes of the value after {escape} cannot be seen"
+        for maker in adjacency.predecessors_of(cut):
+            if maker not in seen and graph.nodes.kinds[maker] is NodeKind.CUT:
+                seen.add(maker)
+                pending.append(maker)
+    return ""
 
 
 def _cuts_above(

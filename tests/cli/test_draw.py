@@ -148,7 +148,7 @@ def test_a_request_to_terminate_leaves_neither_a_file_nor_a_child(saved, tmp_pat
 def test_verbose_says_what_took_how_long(run, saved):
     lines = run(saved, "-v", "-o", "net.dot").stderr.decode().splitlines()
     timed = [line.split(" s  ")[1] for line in lines if re.match(r" +\d+\.\d{3} s  ", line)]
-    assert timed == ["reading the graph", "folding the graph", "drawing net.dot"]
+    assert timed == ["reading the graph", "checking", "folding the graph", "drawing net.dot"]
 
 
 @pytest.fixture

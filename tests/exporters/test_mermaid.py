@@ -21,13 +21,13 @@ from graphviz_cli.graph.model import Graph
 from tests import graphs
 from tests.graphs import HOSTILE_NAMES, hostile_text
 
-FOLDER = Path(__file__).parent.parent / "mermaid"
+FOLDER = Path(__file__).parent.parent / "judges"
 
 Read = Callable[[str], dict[str, Any]]
 
 needs_mermaid = pytest.mark.skipif(
     shutil.which("node") is None or not (FOLDER / "node_modules" / "mermaid").exists(),
-    reason="mermaid is not installed: `npm install --prefix tests/mermaid` (needs Node.js)",
+    reason="mermaid is not installed: `npm install --prefix tests/judges` (needs Node.js)",
 )
 
 
@@ -82,7 +82,7 @@ def test_the_flowchart_of_a_small_graph_is_as_written_by_hand() -> None:
     text = Mermaid().export(b.build(y, title="Net", names=("y",)), Style()).decode()
     assert text == (
         "---\n"
-        'title: "Net · 4 nodes, 4 edges · 9 params · 0 B saved for backward"\n'
+        'title: "Net · 4 nodes, 4 edges · 9 params"\n'
         "---\n"
         "flowchart TB\n"
         '  n0(["x<br/><small>2×3 · leaf</small>"]):::input\n'

@@ -1,0 +1,1 @@
+"""Reports: findings in, text out, for people and for continuous integration."""
