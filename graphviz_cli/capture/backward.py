@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from dis import opmap
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -42,6 +42,8 @@ class BackwardCall:
     """What the caller calls the outputs; empty where that is not to be seen."""
     namespaces: tuple[dict[str, Any], ...]
     """The variables of the user's functions on the stack, outermost first."""
+    vectors: tuple[torch.Tensor | None, ...] = ()
+    """What each output's Jacobian is multiplied with."""
 
 
 class BackwardCalls:
@@ -94,7 +96,9 @@ class BackwardCalls:
                 self.count += 1
                 due = self.taken is None and self.count == self._step
                 if due:
-                    self.taken = _backward_call(tuple(outputs), sys._getframe(1))
+                    vectors = tuple(args[0]) if args and args[0] is not None else ()
+                    call = _backward_call(tuple(outputs), sys._getframe(1))
+                    self.taken = replace(call, vectors=vectors)
             if self.taken is None:
                 result = original(outputs, *args, **options)
                 if self._passed is not None and not any(args[1:3]):

@@ -152,7 +152,8 @@ class CutGraph:
         missing = {
             key: parameter
             for key, parameter in self._parameters.items()
-            if get_gradient_edge(parameter).node not in ids and key not in self._cuts.within
+            if get_gradient_edge(parameter).node not in ids
+            and self._cuts.uses.hider_of(parameter) is None
         }
         seen: set[Any] = set()
         starts = []

@@ -1,14 +1,16 @@
-"""The values that lost their history, each with the cuts that it comes from."""
+"""The values of a call, and those among them that have lost their history."""
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import FrameType
 from typing import Any, Final, TypeAlias
 
 import torch
 
-from graphviz_cli.capture.cut_records import Cut, Lineage, Place
+from graphviz_cli.capture.cut_records import Cut, Lineage, Place, Source
 
 Placed: TypeAlias = tuple[Place, torch.Tensor]
 """A tensor and its place among the arguments of a call."""
@@ -17,6 +19,37 @@ _SEVERAL: Final = 64
 """How many cuts a single value is known to come from, the newest."""
 _NESTING: Final = 3
 _CONTAINERS: Final = frozenset((list, tuple, dict))
+
+
+@dataclass(slots=True)
+class Call:
+    """A torch call that has ended."""
+
+    function: Any
+    args: Sequence[Any]
+    kwargs: Mapping[str, Any] | None
+    value: Any
+    start: int
+    end: int
+    """The range of the sequence numbers of the ops that it made."""
+    frame: FrameType
+    """From where it was called."""
+    destroyed: Source | None = None
+    """What `before` said."""
+    name: str = ""
+    tensors: Sequence[Placed] = ()
+    """Those that its value depends on."""
+
+    @property
+    def target(self) -> torch.Tensor | None:
+        """The first argument, which some functions change."""
+        first = self.args[0] if self.args else None
+        return first if isinstance(first, torch.Tensor) else None
+
+    @property
+    def outputs(self) -> Sequence[Any]:
+        """What it gave."""
+        return self.value if isinstance(self.value, tuple | list) else (self.value,)
 
 
 class Lineages:

@@ -8,8 +8,7 @@ the join, and it makes the cut matter.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any, Final
 
@@ -30,50 +29,18 @@ from graphviz_cli.capture.cut_records import (
     is_only,
     source_of,
 )
-from graphviz_cli.capture.cut_values import Lineages, Placed, joined, tensors_in
+from graphviz_cli.capture.cut_values import Call, Lineages, Placed, joined, tensors_in
 from graphviz_cli.capture.frames import Origin
 from graphviz_cli.capture.modules import ModuleCalls
 from graphviz_cli.capture.source import CHANGED, SINGLE
 from graphviz_cli.capture.specs import spec_of
+from graphviz_cli.capture.uses import Uses, mask_of
 
 _BLOCKS: Final = frozenset(("no_grad", "set_grad_enabled", "inference_mode"))
-_ASSIGNMENTS: Final = frozenset(("__setitem__", "data.__set__"))
 _WIDEST: Final = 61
-_MOST_WRITES: Final = 10_000
 MOST_LOOKS: Final = 10_000
 """How many nodes are looked at between two backward passes. Each gets a Python object by that, and
 a long chain of those overruns the stack when it is freed (`teardown.py`)."""
-
-
-@dataclass(slots=True)
-class Call:
-    """A torch call that has ended."""
-
-    function: Any
-    args: Sequence[Any]
-    kwargs: Mapping[str, Any] | None
-    value: Any
-    start: int
-    end: int
-    """The range of the sequence numbers of the ops that it made."""
-    frame: FrameType
-    """From where it was called."""
-    destroyed: Source | None = None
-    """What `before` said."""
-    name: str = ""
-    tensors: Sequence[Placed] = ()
-    """Those that its value depends on."""
-
-    @property
-    def target(self) -> torch.Tensor | None:
-        """The first argument, which some functions change."""
-        first = self.args[0] if self.args else None
-        return first if isinstance(first, torch.Tensor) else None
-
-    @property
-    def outputs(self) -> Sequence[Any]:
-        """What it gave."""
-        return self.value if isinstance(self.value, tuple | list) else (self.value,)
 
 
 class Cuts:
@@ -94,7 +61,8 @@ class Cuts:
     ) -> None:
         self._locate = locate
         self._module_calls = module_calls
-        self._meanings: dict[Any, tuple[Meaning, str]] = {}
+        self._meanings: dict[Any, tuple[Meaning, str, bool]] = {}
+        """For each function what it does, its name, and whether it writes to its first argument."""
         self._lineages = Lineages()
         self._kept = Kept()
         self._count = 0
@@ -105,12 +73,7 @@ class Cuts:
         """For each custom Function that is running the parameters that its forward has used."""
         self.horizon = 0
         """Nodes with a smaller sequence number were made before the last backward pass."""
-        self.used: dict[int, tuple[weakref.ref[torch.Tensor], Origin]] = {}
-        """Where each parameter first entered an op, by its address."""
-        self.within: dict[int, tuple[weakref.ref[torch.Tensor], str]] = {}
-        """The custom Function within which a parameter was used, by its address."""
-        self.writes: dict[int, Origin] = {}
-        """Where the memory at an address was last written to."""
+        self.uses = Uses(locate)
 
     @property
     def joins(self) -> list[Join]:
@@ -140,9 +103,7 @@ class Cuts:
         self._lineages.clear()
         self._looks = 0
         self.horizon = private.next_sequence_nr()
-        self.used.clear()
-        self.within.clear()
-        self.writes.clear()
+        self.uses.clear()
 
     # What the program does
 
@@ -151,7 +112,7 @@ class Cuts:
         known = self._meanings.get(function)
         if known is None:
             name = name_of(function)
-            known = self._meanings[function] = meaning_of(name), name
+            known = self._meanings[function] = meaning_of(name), name, is_write(name)
         if known[0] is Meaning.DETACHING:
             return self._source(args[0])
         if known[0] is Meaning.GRAD_MODE and args and not args[0] and torch.is_grad_enabled():
@@ -161,30 +122,38 @@ class Cuts:
 
     def after(self, call: Call) -> None:
         """A torch call has ended, of which `before` was told."""
-        meaning, call.name = self._meanings[call.function]
+        meaning, call.name, writes = self._meanings[call.function]
         if meaning is Meaning.NOTHING:
             return
         if meaning is Meaning.GRAD_MODE:
             self._block_kind = self._block_kind or grad_mode(call.frame)
             return
+        has_ops = call.start != call.end
+        is_plain = has_ops and call.value.__class__ is torch.Tensor and not writes
+        if is_plain and not (call.kwargs or self._lineages or self._hidden):
+            # What nearly every call of a forward pass is: nothing can be lost in it.
+            call.tensors = [((-1,), arg) for arg in call.args if arg.__class__ is nn.Parameter]
+            self.uses.note(call)
+            if private.is_computed(call.value):
+                return
         call.tensors = tensors_in(call.args, call.kwargs)
-        if is_write(call.name):
-            self._note_write(call)
+        if writes:
+            self.uses.note_write(call)
         else:
-            self._note_uses(call)
+            self.uses.note(call)
         if self._hidden:
             # Within the forward of a custom Function nothing has a history.
             self._hide(tensor for _, tensor in call.tensors)
-        elif call.start == call.end:
+        elif not has_ops:
             if call.tensors or call.destroyed is not None:
                 with private.undisturbed():
                     self._without_ops(meaning, call)
         else:
             if self._lineages:
                 self._join(call)
-            if is_write(call.name):
+            if writes:
                 self._lineages.drop(call.target)
-            elif call.value.__class__ is not torch.Tensor or not private.is_computed(call.value):
+            elif not is_plain or not private.is_computed(call.value):
                 with private.undisturbed():
                     self._sort_out(call)
 
@@ -207,8 +176,7 @@ class Cuts:
         with private.undisturbed():
             # A node takes its number even where it turns out that no gradient is wanted.
             if any(isinstance(o, torch.Tensor) and o.requires_grad for o in call.outputs):
-                for key, tensor in hidden.items():
-                    self.within[key] = weakref.ref(tensor), call.name
+                self.uses.note_hidden(hidden.values(), call.name)
                 if self._lineages:
                     self._join(call)
                 self._sort_out(call, "mark_non_differentiable")
@@ -226,7 +194,7 @@ class Cuts:
             return
         call.name = type(module).__name__
         call.tensors = [*tensors_in(call.args), *(((-1,), tensor) for tensor in parameters)]
-        self._note_uses(call)
+        self.uses.note(call)
         call.value = [tensor for _, tensor in tensors_in((call.value,))]
         with private.undisturbed():
             self._sort_out(call, self._mode())
@@ -270,7 +238,7 @@ class Cuts:
             return
         sources, lineage = self._history(call.tensors)
         if meaning is Meaning.ESCAPE:
-            if sources:
+            if sources or lineage:
                 self._cut(kind_of(call.name) or call.name, call, sources, lineage)
         elif meaning is Meaning.DETACHING and call.destroyed is not None:
             self._give(call.value, (self._cut("detach", call, [call.destroyed], lineage),))
@@ -326,7 +294,7 @@ class Cuts:
         own = self._lineages.of(target)
         for cut in own:
             if cut.kind in (".data", "detach"):
-                cut.written, cut.origin = call.end, self._locate(call.frame, _mask(call.name))
+                cut.written, cut.origin = call.end, self._locate(call.frame, mask_of(call.name))
         others = [(place, tensor) for place, tensor in call.tensors if tensor is not target]
         sources, given = self._history(others)
         if target.requires_grad:
@@ -400,7 +368,7 @@ class Cuts:
             number=self._count,
             kind=kind,
             op=call.name,
-            origin=self._locate(call.frame, _mask(call.name) if mask is None else mask),
+            origin=self._locate(call.frame, mask_of(call.name) if mask is None else mask),
             call=self._module_calls.running,
             spec=spec_of(call.value) if isinstance(call.value, torch.Tensor) else None,
             sources=known,
@@ -459,29 +427,3 @@ class Cuts:
         for tensor in tensors:
             if isinstance(tensor, nn.Parameter) and private.requires_grad(tensor):
                 hidden[id(tensor)] = tensor
-
-    def _note_uses(self, call: Call) -> None:
-        used = self.used
-        for _, tensor in call.tensors:
-            if tensor.__class__ is nn.Parameter and id(tensor) not in used:
-                origin = self._locate(call.frame, SINGLE)
-                used[id(tensor)] = weakref.ref(tensor, _forgetting(used, id(tensor))), origin
-
-    def _note_write(self, call: Call) -> None:
-        if call.target is None or len(self.writes) >= _MOST_WRITES or is_bookkeeping(call.frame):
-            return
-        address = private.address_of_tensor(call.target)
-        if address is not None:
-            self.writes[address] = self._locate(call.frame, _mask(call.name))
-
-
-def _mask(name: str) -> int:
-    return CHANGED if name in _ASSIGNMENTS else SINGLE
-
-
-def _forgetting(known: dict[int, Any], key: int) -> Callable[[Any], None]:
-    def gone(reference: Any) -> None:
-        if key in known and known[key][0] is reference:
-            del known[key]
-
-    return gone

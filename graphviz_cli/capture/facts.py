@@ -14,18 +14,16 @@ from graphviz_cli.capture.cut_records import Cut
 from graphviz_cli.capture.cuts import Cuts
 from graphviz_cli.capture.leaves import Leaf
 from graphviz_cli.capture.names import TensorNames
-from graphviz_cli.capture.nodetypes import NodeTypes
-from graphviz_cli.graph.model import Annotation, EdgeTable, NodeKind
-from graphviz_cli.graph.verdict import UNKNOWN, USED
-
-OPTIMIZER = "optimizer"
-"""Annotation: the class of the optimizer that holds a leaf or a constant."""
-MODIFIED = "modified"
-"""Annotation: a tensor that an op saved was written to since, and where."""
-KEPT_ON_CTX = "kept-on-ctx"
-"""Annotation: attributes of a custom Function's ctx with tensors, which backward never frees."""
-CUT_OP = "cut-op"
-"""Annotation: the torch function that lost the gradient, for CUT nodes."""
+from graphviz_cli.capture.nodetypes import CHECKPOINT, NodeTypes
+from graphviz_cli.graph.model import NONE, Annotation, EdgeTable, NodeKind
+from graphviz_cli.graph.verdict import (
+    CUT_OP,
+    KEPT_ON_CTX,
+    MODIFIED,
+    OPTIMIZER,
+    UNKNOWN,
+    USED,
+)
 
 _Values = dict[int, float | int | str]
 
@@ -37,6 +35,8 @@ class Walked:
     nodes: Sequence[Any]
     types: NodeTypes
     edges: EdgeTable
+    modules: Sequence[int]
+    """Of every node, leaves included, the module call that it belongs to, or NONE."""
     leaves: Sequence[Leaf]
     cuts: Sequence[Cut]
     """Their ids follow behind the nodes'."""
@@ -53,6 +53,7 @@ def facts_of(
             for leaf in walked.leaves
             if (name := names.optimizer_of(leaf.tensor)) is not None
         },
+        UNKNOWN: dict(_within_opaque(walked)),
         KEPT_ON_CTX: dict(_kept_on_ctx(walked)),
         CUT_OP: {
             row: cut.op.partition(".__")[0]
@@ -62,12 +63,7 @@ def facts_of(
     if attribution is not None and recorder is not None:
         lonely = _lonely(walked)
         found[USED] = dict(_used(lonely, attribution, recorder))
-        found[UNKNOWN] = {
-            leaf.id: f"it is used within {known[1]}, which hides its ops"
-            for leaf in lonely
-            if (known := recorder.within.get(id(leaf.tensor))) is not None
-            and known[0]() is leaf.tensor
-        }
+        found[UNKNOWN].update(_hidden(walked, lonely, recorder))
         found[MODIFIED] = dict(_modified(walked, attribution, recorder))
     return tuple(Annotation(name, values) for name, values in found.items() if values)
 
@@ -82,10 +78,47 @@ def _used(
     leaves: Sequence[Leaf], attribution: Attribution, recorder: Cuts
 ) -> Iterator[tuple[int, str]]:
     for leaf in leaves:
-        known = recorder.used.get(id(leaf.tensor))
-        if known is not None and known[0]() is leaf.tensor:
-            source, _ = attribution.explain(known[1])
+        origin = recorder.uses.of(leaf.tensor)
+        if origin is not None:
+            source, _ = attribution.explain(origin)
             yield leaf.id, "an op" if source is None else f"{source.file}:{source.line}"
+
+
+def _within_opaque(walked: Walked) -> Iterator[tuple[int, str]]:
+    """The leaves that are taken by nothing but ops that need not have a gradient for them.
+
+    A compiled region takes all parameters of its modules, and has none for a detached one.
+    """
+    opaque = {
+        node: name
+        for node, name in walked.types.opaque.items()
+        # A checkpoint is given what goes into it, not what is used within it.
+        if name != CHECKPOINT
+    }
+    if not opaque:
+        return
+    takers: dict[int, set[int]] = {}
+    for source, target in zip(walked.edges.sources, walked.edges.targets):
+        takers.setdefault(target, set()).add(source)
+    for leaf in walked.leaves:
+        taking = takers.get(leaf.id, set())
+        if taking and taking <= opaque.keys():
+            yield leaf.id, f"it is used within {opaque[min(taking)]}, which hides its ops"
+
+
+def _hidden(walked: Walked, lonely: Sequence[Leaf], recorder: Cuts) -> Iterator[tuple[int, str]]:
+    """Of the leaves that no op takes, those that an op uses whose inside cannot be seen.
+
+    Or may use, as far as can be told: it belongs to the module that owns them.
+    """
+    in_call = {walked.modules[node]: name for node, name in walked.types.opaque.items()}
+    for leaf in lonely:
+        function = recorder.uses.hider_of(leaf.tensor)
+        call = walked.modules[leaf.id]
+        if function is not None:
+            yield leaf.id, f"it is used within {function}, which hides its ops"
+        elif call != NONE and call in in_call and recorder.uses.of(leaf.tensor) is None:
+            yield leaf.id, f"its module calls {in_call[call]}, which hides its ops"
 
 
 def _kept_on_ctx(walked: Walked) -> Iterator[tuple[int, str]]:
@@ -108,7 +141,7 @@ def _holds_tensor(value: object) -> bool:
 def _modified(
     walked: Walked, attribution: Attribution, recorder: Cuts
 ) -> Iterator[tuple[int, str]]:
-    if not recorder.writes:
+    if not recorder.uses.has_writes:
         return
     for node_id, (node, fields) in enumerate(zip(walked.nodes, walked.types.fields)):
         if fields is None:
@@ -118,7 +151,7 @@ def _modified(
             if not isinstance(data, torch.Tensor) or saved.unpack_hook is not None:
                 continue
             address = private.address_of_tensor(data)
-            origin = None if address is None else recorder.writes.get(address)
+            origin = None if address is None else recorder.uses.write_to(address)
             if origin is not None and private.is_stale(saved):
                 source, _ = attribution.explain(origin)
                 where = "" if source is None else f" at {source.file}:{source.line}"

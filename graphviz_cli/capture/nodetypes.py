@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -32,6 +32,10 @@ _HIDDEN = (
     ),
 )
 """How a node's name begins of which not all can be seen, what such a node is, what is hidden."""
+
+CHECKPOINT = "CheckpointFunctionBackward"
+"""The node of a reentrant checkpoint."""
+_OPAQUE = ("CppNode<", CHECKPOINT, "CompiledFunctionBackward")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,14 @@ class NodeTypes:
     def custom(self) -> list[int]:
         """The ids of the ops that are custom Functions, ascending."""
         return self._where([t.fields is not None and t.fields.is_custom for t in self.all])
+
+    @property
+    def opaque(self) -> Mapping[int, str]:
+        """The ids of the ops that may use parameters of which they do not tell, and their names."""
+        names = [
+            node_type.name if node_type.name.startswith(_OPAQUE) else "" for node_type in self.all
+        ]
+        return {node: names[self.codes[node]] for node in self._where(list(map(bool, names)))}
 
     def hidden(self) -> Iterator[str]:
         """What cannot be seen of the nodes, a sentence for each kind."""

@@ -147,6 +147,15 @@ def backward_entry_points() -> tuple[tuple[Any, str], ...]:
     )
 
 
+def post_accumulate_hooks(tensor: torch.Tensor) -> dict[Any, Any] | None:
+    """What runs after a gradient was added to a leaf's `.grad`: to be changed in place only.
+
+    None where nothing ever was registered.
+    """
+    hooks: dict[Any, Any] | None = getattr(tensor, "_post_accumulate_grad_hooks", None)
+    return hooks
+
+
 def is_inside_backward() -> bool:
     """Whether a backward pass is running in this thread (a checkpoint that computes again)."""
     return bool(torch._C._current_graph_task_id() != -1)

@@ -112,7 +112,16 @@ def observed(
         step=None if calls.taken is None else request.step or 1,
         notes=recording.notes,
         failure=failure,
+        vectors={} if calls.taken is None else _vectors(calls.taken),
     )
+
+
+def _vectors(call: BackwardCall) -> dict[int, torch.Tensor]:
+    return {
+        id(output): vector
+        for output, vector in zip(call.outputs, call.vectors)
+        if isinstance(vector, torch.Tensor)
+    }
 
 
 def _outputs(call: BackwardCall) -> list[Found]:

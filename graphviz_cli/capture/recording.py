@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
@@ -33,6 +33,8 @@ class Observation:
     step: int | None = None
     notes: tuple[str, ...] = ()
     failure: TargetError | None = None
+    vectors: Mapping[int, torch.Tensor] = field(default_factory=dict)
+    """What the program gave to its backward call, by the id of the root's tensor."""
 
 
 class Recording:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from types import FrameType
 
@@ -15,6 +16,7 @@ from graphviz_cli.capture.absence import no_graph
 from graphviz_cli.capture.callers import is_ours
 from graphviz_cli.capture.contents import contents
 from graphviz_cli.capture.device import described
+from graphviz_cli.capture.engine_run import BackwardPlan, measured
 from graphviz_cli.capture.forward import observe_attribute
 from graphviz_cli.capture.inputs import parse_input
 from graphviz_cli.capture.loading import import_folder
@@ -38,7 +40,10 @@ def capture_target(target: Target, request: Request) -> Captured:
         if request.seed is not None:
             _seed(request.seed)
         observe = observe_program if target.is_program else observe_attribute
-        seen = observe(target, request)
+        with ExitStack() as stack:
+            for probe in request.probes:
+                stack.enter_context(probe.forward())
+            seen = observe(target, request)
         graph = walk(seen.roots, seen.attribution, seen.names, seen.parameters)
         graph = _completed(graph)
         provenance = replace(
@@ -50,7 +55,18 @@ def capture_target(target: Target, request: Request) -> Captured:
             partial=seen.failure is not None,
             notes=(*graph.provenance.notes, *seen.notes),
         )
-        return Captured(replace(graph, provenance=provenance), seen.failure)
+        graph = replace(graph, provenance=provenance)
+        if not request.probes:
+            return Captured(graph, seen.failure)
+        plan = BackwardPlan(
+            request.grad_outputs,
+            seen.vectors,
+            [*seen.parameters, *seen.names.tensors],
+            # A program that was stopped does nothing more with its graph.
+            keep_graph=seen.step is None,
+        )
+        graph, failure = measured(graph, seen.roots, request.probes, plan)
+        return Captured(graph, seen.failure or failure)
 
 
 def graph_of(tensors: Sequence[object], names: Sequence[str]) -> Graph:

@@ -7,9 +7,13 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from graphviz_cli.errors import GraphvizCliError, NoGraphError, TargetError, UsageError
 from graphviz_cli.graph.model import Graph
+
+if TYPE_CHECKING:
+    from graphviz_cli.capture.probes import Probe
 
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 _NOT_A_PROGRAM = {
@@ -55,6 +59,9 @@ class Request:
     `inputs` are the specifications of a module's inputs (`ids=int64:2x32<50257`), `arguments` the
     `key=value` for a class or a function, `script_args` the arguments of a program. `root` names
     the tensor to start from, `step` the backward call at which a program is stopped, from 1.
+    `probes` measure the run; a backward pass is made if one of them needs it, which starts at each
+    root from what `grad_outputs` says (`ones`, `sum`, `mean`, numbers or a file; `NAME=...` for one
+    root), else from what the program's own call was given.
     `cuts` says whether the places where the gradient is lost are looked for.
     `seed` None leaves the random numbers, `train` None the mode of a module as they are.
     """
@@ -68,6 +75,8 @@ class Request:
     step: int | None = None
     script_args: tuple[str, ...] = ()
     cuts: bool = True
+    probes: tuple[Probe, ...] = ()
+    grad_outputs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

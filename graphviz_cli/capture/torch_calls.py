@@ -13,7 +13,8 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from graphviz_cli.capture import private
-from graphviz_cli.capture.cuts import Call, Cuts
+from graphviz_cli.capture.cut_values import Call
+from graphviz_cli.capture.cuts import Cuts
 from graphviz_cli.capture.frames import Origin, Sites
 from graphviz_cli.capture.modules import ModuleCalls
 from graphviz_cli.capture.private import next_sequence_nr

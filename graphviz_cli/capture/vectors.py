@@ -96,7 +96,7 @@ def _shape(root: Root, output: Output, spec: TensorSpec) -> tuple[tuple[int, ...
 def _read(text: str) -> torch.Tensor:
     """Numbers that stand in the text itself, or in the file that it names."""
     try:
-        return torch.tensor([complex(word) if "j" in word else float(word) for word in _words(text)])
+        return _tensor(_words(text))
     except ValueError:
         pass
     path = Path(text)
@@ -108,8 +108,7 @@ def _read(text: str) -> torch.Tensor:
 
             loaded = torch.from_numpy(numpy.load(path, allow_pickle=False))
         else:
-            numbers = [float(word) for word in _words(path.read_text(encoding="utf-8"))]
-            loaded = torch.tensor(numbers)
+            loaded = _tensor(_words(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise UsageError(
             f"--grad-output cannot be {text!r}: it is no number, and no such file is there.",
@@ -123,6 +122,12 @@ def _read(text: str) -> torch.Tensor:
     if not isinstance(loaded, torch.Tensor):
         raise UsageError(f"{text} holds a {type(loaded).__name__} and no tensor.", hint=_HINT)
     return loaded
+
+
+def _tensor(words: Sequence[str]) -> torch.Tensor:
+    if any("j" in word for word in words):
+        return torch.tensor([complex(word) for word in words], dtype=torch.complex128)
+    return torch.tensor([float(word) for word in words], dtype=torch.float64)
 
 
 def _words(text: str) -> list[str]:

@@ -74,7 +74,7 @@ def walk(
                 "None of the results requires a gradient.",
                 hint="Are they detached, or computed under torch.no_grad()?",
             )
-        behind = _cuts_of(attribution, unreached)
+        behind = _cuts_of(attribution, unreached, known)
         live = visit(
             (start.node for start in starts if start.node is not None),
             None if behind is None else behind.beyond,
@@ -98,7 +98,7 @@ def walk(
         else:
             origins = origins_of(attribution, known, sequence_nrs, leaves, cuts)
         edges = live.edges if behind is None else behind.edges(live.nodes, live.edges)
-        walked = Walked(live.nodes, types, edges, leaves, cuts)
+        walked = Walked(live.nodes, types, edges, origins.modules, leaves, cuts)
         facts = {fact.name: fact for fact in facts_of(walked, attribution, known)}
     parameters = array("q", bytes(8 * total))
     for leaf in leaves:
@@ -158,10 +158,13 @@ def walk(
 
 
 def _cuts_of(
-    attribution: Attribution | None, parameters: Sequence[torch.Tensor]
+    attribution: Attribution | None, parameters: Sequence[torch.Tensor], names: TensorNames
 ) -> CutGraph | None:
-    known = None if attribution is None else attribution.cuts
-    return None if known is None else CutGraph(known, parameters)
+    recorder = None if attribution is None else attribution.cuts
+    if recorder is None:
+        return None
+    variables = [tensor for tensor in names.tensors if names.of(tensor).owner is None]
+    return CutGraph(recorder, chain(parameters, variables))
 
 
 @dataclass(frozen=True, slots=True)

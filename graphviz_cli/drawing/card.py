@@ -18,6 +18,7 @@ from graphviz_cli.drawing.format import (
 )
 from graphviz_cli.drawing.heat import SAVED, Heat
 from graphviz_cli.drawing.style import Style
+from graphviz_cli.graph.finding import FINDINGS, check_of
 from graphviz_cli.graph.model import (
     Graph,
     ModuleCall,
@@ -30,6 +31,9 @@ from graphviz_cli.graph.model import (
     TensorSpec,
     held_bytes,
 )
+
+WARNING = "⚠"
+"""Stands before the name of a check that has found something."""
 
 _TITLE = 40
 _VARIABLE = 24
@@ -89,6 +93,13 @@ class Cards:
     differences: Mapping[int, str] = field(default_factory=dict)
     """What distinguishes a folded module from the ones beside it, by node."""
 
+    def finding(self, node: int) -> str:
+        """The mark of a node about which a check has found something; else empty."""
+        annotation = self.graph.annotations.get(FINDINGS)
+        if annotation is None or node not in annotation.values:
+            return ""
+        return f"{WARNING} {visible(check_of(annotation.values[node]))}"
+
     def box(self, node: Node, id: str, chips: tuple[Chip, ...], cluster: int | None) -> Box:
         """The box of a node; `id` is its name in the picture."""
         held = held_bytes(self.graph, (node.id,))
@@ -109,6 +120,7 @@ class Cards:
             root=node.id in self.roots,
             saves=held > 0,
             repeats=self._repeats(node),
+            finding=bool(self.finding(node.id)),
             tint=self.heat.tint(node.id) if self.heat else None,
         )
 
@@ -121,6 +133,7 @@ class Cards:
             detail=self._outputs(node),
             tooltip=self.tooltip(node, 0),
             shared=shared,
+            finding=bool(self.finding(node.id)),
             tint=self.heat.tint(node.id) if self.heat else None,
         )
 
@@ -132,10 +145,9 @@ class Cards:
     def leaf_text(self, node: Node) -> str:
         """A leaf's names, each as seen from the module call that the leaf belongs to."""
         home = "" if node.module is None else self.graph.modules[node.module].path
-        names = [visible(relative_path(name, home)) for name in node.names]
         # A repeated block's leaf has a name for each repetition, which differ by its number only.
-        if self._factor(node) > 1:
-            names = [visible(node.names[0].rpartition(".")[2])] if node.names else []
+        shown = node.names if self._factor(node) == 1 else node.names[:1]
+        names = [visible(relative_path(name, home)) for name in shown]
         return " = ".join(names) or "unnamed"
 
     def _title(self, node: Node) -> tuple[str, str, str]:
@@ -146,7 +158,7 @@ class Cards:
                 if node.module is None:
                     return shortened(visible(node.label), _TITLE), "", ""
                 call = self.graph.modules[node.module]
-                note = visible(call.type) if call.path else ""
+                note = visible(call.type) if call.path not in ("", call.type) else ""
                 return shortened(call_text(self.graph, call), _TITLE), "", shortened(note, _TITLE)
             case NodeKind.CUT:
                 return shortened(visible(node.name), _TITLE), "", ""
@@ -169,13 +181,22 @@ class Cards:
                 lines = [_joined(*facts, saves)]
             case Look.INPUT | Look.PARAMETER | Look.CONSTANT | Look.ABSENT:
                 lines = [_joined(*facts, _kind_text(node))]
+        lines.append(self.finding(node.id))
         lines.append(shortened(self.differences.get(node.id, ""), _LINE))
+        lines.append(self._carried(node.id))
         # What an op saves stands in its box anyway.
         if self.heat and self.heat.name != SAVED and (value := self.heat.text(node.id)):
             lines.append(value)
         if node.source is not None and ("source" in self.style.show or look is Look.CUT):
             lines.append(shortened(_source_text(node.source), _LINE))
         return tuple(line for line in lines if line)
+
+    def _carried(self, node: int) -> str:
+        """That an op of a repeated block takes from the block before, or gives to the next."""
+        carried = self.graph.annotations.get("carried")
+        if carried is None or node not in carried.values:
+            return ""
+        return shortened(f"\u21bb {visible(str(carried.values[node]))}", _LINE)
 
     def _rows(self, node: Node, factor: int) -> tuple[Row, ...]:
         rows = []

@@ -42,6 +42,8 @@ class Chip:
     tooltip: str = ""
     shared: bool = False
     """The same leaf stands at other boxes too."""
+    finding: bool = False
+    """A check has found something about it."""
     tint: Tint | None = None
 
 
@@ -78,6 +80,8 @@ class Box:
     """It keeps tensors for backward."""
     repeats: int = 1
     """How many equal consecutive ones it stands for."""
+    finding: bool = False
+    """A check has found something about it; which one stands among the lines."""
     tint: Tint | None = None
 
 
@@ -123,6 +127,7 @@ class Sign(StrEnum):
     REPEATED = "repeated"
     VIEWS = "views"
     PANEL = "panel"
+    FINDING = "finding"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from graphviz_cli.drawing.card import Cards, call_text
+from graphviz_cli.drawing.card import WARNING, Cards, call_text
 from graphviz_cli.drawing.diagram import (
     Arrow,
     Box,
@@ -24,6 +24,7 @@ from graphviz_cli.drawing.heat import Heat, heat_of
 from graphviz_cli.drawing.order import flowing, forward_order
 from graphviz_cli.drawing.style import Style
 from graphviz_cli.drawing.summary import summarise
+from graphviz_cli.graph.finding import findings_on
 from graphviz_cli.graph.model import NONE, Edge, Graph, Node, NodeKind, Role
 from graphviz_cli.graph.verdict import UNKNOWN, USED
 
@@ -226,7 +227,7 @@ class _Drawing:
                 self.cluster_of_call[index] = None
                 continue
             self.cluster_of_call[index] = len(self.clusters)
-            note = shortened(visible(call_.type), 40) if call_.path else ""
+            note = shortened(visible(call_.type), 40) if call_.path not in ("", call_.type) else ""
             difference = shortened(self.differences.get(index, ""), 60)
             note = " · ".join(filter(None, (note, difference)))
             self.clusters.append(
@@ -319,7 +320,11 @@ class _Drawing:
                     id=self.names.give(title),
                     look=_ABSENT[title],
                     title=title,
-                    lines=(" · ".join(filter(None, (counted(len(nodes), "tensor"), size))),),
+                    lines=(
+                        " · ".join(filter(None, (counted(len(nodes), "tensor"), size))),
+                        *dict.fromkeys(filter(None, (self.cards.finding(n.id) for n in nodes))),
+                    ),
+                    finding=any(self.cards.finding(node.id) for node in nodes),
                     rows=tuple(rows),
                     tooltip=shortened(names, 2000),
                 )
@@ -328,7 +333,8 @@ class _Drawing:
 
     def _remarks(self, marks: tuple[str, ...]) -> tuple[str, ...]:
         notes = [visible(note) for note in self.graph.provenance.notes]
-        remarks = [shortened(text, _REMARK) for text in (*marks, *notes)]
+        findings = [f"{WARNING} {visible(text)}" for text in findings_on(self.graph)]
+        remarks = [shortened(text, _REMARK) for text in (*marks, *findings, *notes)]
         if len(remarks) > _MOST_REMARKS:
             remarks[_MOST_REMARKS:] = [f"and {counted(len(remarks) - _MOST_REMARKS, 'more note')}"]
         return tuple(remarks)
@@ -346,6 +352,10 @@ class _Drawing:
             (any(box.root for box in boxes), Key(Sign.ROOT, "root")),
             (Look.CUT in looks, Key(Look.CUT, "cut: the gradient ends")),
             (Look.ABSENT in looks, Key(Look.ABSENT, "gets no gradient")),
+            (
+                any(box.finding or any(chip.finding for chip in box.chips) for box in boxes),
+                Key(Sign.FINDING, "a check has found something"),
+            ),
             (any(box.saves for box in boxes), Key(Sign.SAVED, "saves tensors for backward")),
             (Look.MODULE in looks, Key(Look.MODULE, "folded module")),
             (bool(self.clusters), Key(Sign.PANEL, "module")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from graphviz_cli.graph.model import TensorSpec
@@ -53,6 +54,18 @@ def count_text(count: int) -> str:
 def number_text(value: float) -> str:
     """A measured value to three significant digits: `33.9`, `0.0716`, `12`, `1.2e+05`."""
     return f"{value:.3g}"
+
+
+def measure_text(value: float, unit: str) -> str:
+    """A measured value with its unit: `7.3 MB` for bytes, `3.21 ms` for seconds."""
+    if unit in ("B", "bytes") and math.isfinite(value):
+        return bytes_text(round(value))
+    if unit == "s" and math.isfinite(value):
+        for name, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+            if abs(value) >= size:
+                return f"{number_text(value / size)} {name}"
+        return f"{number_text(value / 1e-6)} µs"
+    return f"{number_text(value)} {unit}".rstrip()
 
 
 def counted(count: int, noun: str, plural: str | None = None) -> str:

@@ -7,12 +7,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from graphviz_cli.drawing.diagram import Key, Tint
-from graphviz_cli.drawing.format import bytes_text, number_text
+from graphviz_cli.drawing.format import measure_text
 from graphviz_cli.errors import UsageError
 from graphviz_cli.graph.model import Graph, held_bytes
 
 SAVED = "saved"
 """Colours by the bytes that each op keeps, which every graph knows."""
+
+_SHORT = {"time": ("backward-time", "forward-time")}
+"""Words for the first of several annotations that a graph has."""
 
 # Nuñez, Anderton, Renslow: Optimizing colormaps with consideration for color vision deficiency
 # (PLoS ONE, 2018), in ten steps.
@@ -64,9 +67,7 @@ class Heat:
         return tuple(Key(key.sign, f"{self.name} {key.text}") for key in keys)
 
     def _text(self, value: float) -> str:
-        if self.unit == "bytes":
-            return bytes_text(round(value))
-        return f"{number_text(value)} {self.unit}".rstrip()
+        return measure_text(value, self.unit)
 
     def _scale(self) -> tuple[Callable[[float], float], Callable[[float], float]]:
         if self.unit == "bytes" and self.low >= 0:
@@ -91,6 +92,8 @@ def heat_of(graph: Graph, name: str) -> Heat:
     Raises UsageError where the graph has no numbers of that name.
     """
     values: dict[int, float]
+    if name in _SHORT:
+        name = next((known for known in _SHORT[name] if known in graph.annotations), name)
     if name in graph.annotations:
         annotation, unit = graph.annotations[name], graph.annotations[name].unit
         values = {
@@ -108,7 +111,8 @@ def heat_of(graph: Graph, name: str) -> Heat:
         known = [SAVED, *graph.annotations]
         raise UsageError(
             f"The graph has no values named {name!r} to colour by.",
-            hint=f"Known: {', '.join(dict.fromkeys(known))}.",
+            hint=f"Known: {', '.join(dict.fromkeys(known))}."
+            + ("" if graph.provenance.vectors else " --backward measures gradients and times."),
         )
     finite = [value for value in values.values() if math.isfinite(value)]
     return Heat(name, unit, values, min(finite, default=0.0), max(finite, default=0.0))

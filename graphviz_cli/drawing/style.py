@@ -51,6 +51,8 @@ class Theme:
     saved: Paint
     root: Paint
     cut: Paint
+    finding: str
+    """Frame of what a check has found something about."""
     module: Paint
     module_alternate: str
     """Fill of every second module panel, by depth."""
@@ -70,6 +72,7 @@ THEMES: Mapping[str, Theme] = {
         saved=Paint("#FBE3CC", "#D55E00"),
         root=Paint("#FCE6AE", "#1C2129"),
         cut=Paint("#F6DDEA", "#B0447F"),
+        finding="#C62828",
         module=Paint("#F7F8FA", "#C2C9D3"),
         module_alternate="#FFFFFF",
     ),
@@ -86,6 +89,7 @@ THEMES: Mapping[str, Theme] = {
         saved=Paint("#4A2A10", "#FF9D4D"),
         root=Paint("#4A3806", "#FFF3C4"),
         cut=Paint("#43233A", "#E08CC0"),
+        finding="#FF6B6B",
         module=Paint("#1B2027", "#414B58"),
         module_alternate="#222831",
     ),
@@ -102,6 +106,7 @@ THEMES: Mapping[str, Theme] = {
         saved=Paint("#BBBBBB", "#444444"),
         root=Paint("#C8C8C8", "#000000"),
         cut=Paint("#FFFFFF", "#000000"),
+        finding="#000000",
         module=Paint("#FAFAFA", "#999999"),
         module_alternate="#FFFFFF",
     ),
@@ -118,6 +123,7 @@ THEMES: Mapping[str, Theme] = {
         saved=Paint("#FFA500", "#FFA500"),
         root=Paint("#CAFF70", "#000000"),
         cut=Paint("#FFC0CB", "#000000"),
+        finding="#FF0000",
         module=Paint("#FFFFFF", "#808080"),
         module_alternate="#FFFFFF",
     ),

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from graphviz_cli.drawing.format import bytes_text, count_text, counted, visible
+from graphviz_cli.drawing.format import bytes_text, count_text, counted, shortened, visible
 from graphviz_cli.graph.model import NONE, Graph, NodeKind, held_bytes
+
+_VECTOR = 60
+_MOST_VECTORS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,8 @@ class Summary:
     blocks: int
     """Equal blocks that are drawn once for several of them."""
     drawn_blocks: int
+    vectors: tuple[str, ...]
+    """What the backward pass started from, for each root."""
     marks: tuple[str, ...]
     """What must be known to read the numbers rightly, a sentence each."""
 
@@ -37,11 +42,12 @@ class Summary:
         size = f"{counted(self.nodes, 'node')}, {counted(self.edges, 'edge')}"
         if self.folded_ops or self.hidden_views or self.blocks:
             size = f"{counted(self.ops, 'backward op')}, drawn as {counted(self.nodes, 'node')}"
-        return (
-            size,
-            f"{count_text(self.parameters)} params",
-            f"{bytes_text(self.held)} saved for backward",
-        )
+        facts = [size]
+        if self.parameters:
+            facts.append(f"{count_text(self.parameters)} params")
+        if self.held:
+            facts.append(f"{bytes_text(self.held)} saved for backward")
+        return (*facts, *(f"backward from {vector}" for vector in self.vectors))
 
     def hidden(self) -> tuple[str, ...]:
         """What cannot be seen, and the option that shows it."""
@@ -86,8 +92,16 @@ def summarise(graph: Graph) -> Summary:
         ),
         blocks=sum(count for count in repeats if count > 1),
         drawn_blocks=sum(count > 1 for count in repeats),
+        vectors=_shown(provenance.vectors),
         marks=tuple(marks),
     )
+
+
+def _shown(vectors: tuple[str, ...]) -> tuple[str, ...]:
+    """As many as there is room for in a line."""
+    texts = [shortened(visible(vector), _VECTOR) for vector in vectors[:_MOST_VECTORS]]
+    rest = len(vectors) - len(texts)
+    return (*texts, f"{counted(rest, 'more root')}") if rest else tuple(texts)
 
 
 def _calls(graph: Graph) -> list[int]:

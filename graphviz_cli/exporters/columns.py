@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from graphviz_cli.drawing.format import bytes_text, count_text, dtype_text, number_text, shape_text
+from graphviz_cli.drawing.format import (
+    bytes_text,
+    count_text,
+    dtype_text,
+    measure_text,
+    number_text,
+    shape_text,
+)
 from graphviz_cli.drawing.style import Style
 from graphviz_cli.errors import UsageError
 from graphviz_cli.exporters.labels import Labels
@@ -57,6 +64,8 @@ def column_names(graph: Graph, style: Style) -> tuple[str, ...]:
         # A plain script: its lines are what its author knows.
         names.append("source")
     names += [name for name in ("dtype", "source", "formula") if name in style.show]
+    if "values" in style.show:
+        names += [name for name in ("values", "gradient-values") if name in graph.annotations]
     return tuple(dict.fromkeys(names))
 
 
@@ -79,6 +88,7 @@ def _numbers(graph: Graph) -> list[str]:
         name
         for name, annotation in graph.annotations.items()
         if name not in _TOLD_OTHERWISE
+        and not name.startswith("gradient-")  # one column of gradients is enough, if none is asked
         and not any(isinstance(value, str) for value in annotation.values.values())
     ]
 
@@ -196,12 +206,12 @@ def _module(subjects: Subjects) -> TableColumn:
 
 
 def _annotated(annotation: Annotation) -> Callable[[Subjects], TableColumn]:
-    is_bytes = annotation.unit in ("B", "bytes")
+    has_own_unit = annotation.unit in ("B", "bytes", "s")
 
     def text(value: float | int | str | None) -> str:
         if value is None or isinstance(value, str):
             return value or ""
-        return bytes_text(int(value)) if is_bytes else number_text(value)
+        return measure_text(value, annotation.unit) if has_own_unit else number_text(value)
 
     def column(subjects: Subjects) -> TableColumn:
         clean = subjects.labels.clean
@@ -210,7 +220,7 @@ def _annotated(annotation: Annotation) -> Callable[[Subjects], TableColumn]:
             lambda total: text(total.values.get(annotation.name)),
         )
         is_text = any(isinstance(value, str) for value in annotation.values.values())
-        unit = f" [{annotation.unit}]" if annotation.unit and not is_bytes else ""
+        unit = f" [{annotation.unit}]" if annotation.unit and not has_own_unit else ""
         header = clean(annotation.name + unit)
         return TableColumn(header, cells, is_right=not is_text, least=8, rank=8)
 

@@ -191,16 +191,17 @@ class _Writer:
         body = f"<td>{_table(''.join(rows), cellpadding=1)}</td>"
         if box.saves:
             body = f'<td width="5" bgcolor="{self.theme.saved.line}"></td>{body}'
+        line = self.theme.finding if box.finding else paint.line
         card = _table(
             f"<tr>{body}</tr>",
-            border=2 if box.root else 1,
+            border=2 if box.root or box.finding else 1,
             # The bar keeps clear of round corners.
             cellspacing=5 if box.saves and box.look in _ROUNDED else 3,
             style=_table_style(box.look),
-            color=paint.line,
+            color=line,
             bgcolor=fill,
         )
-        return self._stacked(card, box.look, fill, paint.line) if box.repeats > 1 else card
+        return self._stacked(card, box.look, fill, line) if box.repeats > 1 else card
 
     def _stacked(self, card: str, look: Look, fill: str, line: str) -> str:
         """The card with another one looking out behind it, below and at its right."""
@@ -229,13 +230,14 @@ class _Writer:
         paint = self.paints[chip.look]
         fill = chip.tint.fill if chip.tint else paint.fill
         ink = chip.tint.ink if chip.tint else self.theme.text
+        line = self.theme.finding if chip.finding else paint.line
         # One font only: Graphviz 2.43 moves a line of several off the middle of a low cell.
         parts = (chip.title, chip.detail, SHARED if chip.shared else "")
         text = self._font(f" {' '.join(filter(None, parts))} ", _SMALL, ink)
         # An empty address makes Graphviz keep the tooltip of a cell.
         return (
             f'<td border="1" cellpadding="2" style="{_table_style(chip.look)}" '
-            f'color="{paint.line}"{_fill(fill)} id="{chip.id}" href="" '
+            f'color="{line}"{_fill(fill)} id="{chip.id}" href="" '
             f'title="{_title(chip.tooltip)}">{text}</td>'
         )
 
@@ -299,6 +301,8 @@ class _Writer:
                 cell = f"<td>{self._font('×N', _TEXT, theme.text, bold=True)}</td>"
             case Sign.ROOT:
                 cell = _swatch_cell(size, theme.root, border=2)
+            case Sign.FINDING:
+                cell = _swatch_cell(size, Paint("", theme.finding), border=2)
             case Sign.PANEL:
                 cell = _swatch_cell(size, theme.module, style="rounded")
             case Look():

@@ -100,7 +100,7 @@ class Labels:
             case NodeKind.MODULE if (call := self.graph.nodes.modules[node]) != NONE:
                 return self.call_name(call)
         home = self.homes[node]
-        return f"{'' if home == NONE else self.call_name(home)}/{self.short[node]}"
+        return self.short[node] if home == NONE else f"{self.call_name(home)}/{self.short[node]}"
 
     def seen_from(self, node: int, home: int) -> str:
         """The name of a node as it reads inside an open call, or outside all for NONE."""

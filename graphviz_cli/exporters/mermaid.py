@@ -156,6 +156,10 @@ def _lines(diagram: Diagram, style: Style) -> Iterator[str]:
     if diagram.clusters:
         yield f"  classDef panel {_colors(theme.module, theme.text)}"
         yield f"  class {','.join(f'c{number}' for number in range(len(diagram.clusters)))} panel"
+    found = [names[box.id] for box in diagram.boxes if _is_found(box)]
+    if found:
+        yield f"  classDef finding stroke:{theme.finding},stroke-width:3px"
+        yield f"  class {','.join(found)} finding"
     for box in diagram.boxes:
         if box.tint is not None:
             yield f"  style {names[box.id]} fill:{box.tint.fill},color:{box.tint.ink}"
@@ -204,6 +208,10 @@ def _label(box: Box) -> str:
     opening, closing = _ROOT_SHAPE if box.root else _SHAPES[box.look]
     text = "".join(f"<br/><small>{label_text(shortened(line, _LABEL))}</small>" for line in small)
     return f'{opening}"{label_text(title) or "#160;"}{text}"{closing}'
+
+
+def _is_found(box: Box) -> bool:
+    return box.finding or any(chip.finding for chip in box.chips)
 
 
 def _class(box: Box) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from graphviz_cli.drawing.format import bytes_text, counted, shape_text
 from graphviz_cli.exporters.labels import Labels
 from graphviz_cli.exporters.table import Glyphs, Tone
+from graphviz_cli.graph.finding import FINDINGS, check_of
 from graphviz_cli.graph.model import (
     NodeKind,
     Role,
@@ -39,7 +40,9 @@ class Notes:
         self._graph = graph
         self._kinds = graph.nodes.kinds
         self._is_unreached = _unreached(labels, adjacency)
+        self._findings = self._annotation(FINDINGS)
         self._differs = self._annotation("differs")
+        self._changed = self._annotation("gradient-changed")
         self._carried = self._annotation("carried")
         self._places = self._annotation("used")
         self._doubts = self._annotation("unknown")
@@ -65,6 +68,9 @@ class Notes:
         uses = len(self.adjacency.predecessors_of(node))
         if uses > 1:
             facts[-1] += f", used {uses:,}{self.glyphs.times}"
+        if node in self._changed:
+            facts.append(labels.clean(str(self._changed[node])))
+        facts += self.finding(node)
         # In equal blocks that are drawn once, a leaf has the names of one of them.
         others = nodes.user_names[node][1:] if labels.factor(nodes.modules[node]) == 1 else ()
         if others:
@@ -119,16 +125,26 @@ class Notes:
             facts.append("no gradient")
         if kind is NodeKind.MODULE:
             facts.append(counted(self._graph.nodes.sizes[node], "op"))
+        facts += self.finding(node)
+        if node in self._changed:
+            facts.append(labels.clean(str(self._changed[node])))
         if node in self._differs:
             facts.append(f"differs: {labels.clean(str(self._differs[node]))}")
         if node in self._carried:
             facts.append(f"carried {labels.clean(str(self._carried[node]))}")
         return label, tone, facts
 
+    def finding(self, node: int) -> list[str]:
+        """The check that has found something about a node, after its mark; else nothing."""
+        if node not in self._findings:
+            return []
+        return [f"{self.glyphs.finding} {self.labels.clean(check_of(self._findings[node]))}"]
+
     def kind(self, call: int) -> str:
         """What follows the name of a module call: its class, and how many equal ones there are."""
         facts = self._graph.modules[call]
-        text = f" {self.labels.clean(facts.type)}" if facts.path and facts.type else ""
+        is_told = not facts.path or facts.type in ("", facts.path)
+        text = "" if is_told else f" {self.labels.clean(facts.type)}"
         if facts.repeats > 1:
             self.used.add("times")
             text += f" {self.glyphs.times}{facts.repeats:,}"

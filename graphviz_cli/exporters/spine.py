@@ -157,7 +157,8 @@ class _Leaves:
             specs = notes.labels.graph.nodes.outputs[leaf]
             shape = f" {shape_text(specs[0], brackets=True)}" if specs else ""
             mark = notes.mark(notes.leaf_look(leaf)[0])
-            text = f"{mark}{notes.labels.seen_from(leaf, home)}{notes.labels.clean(shape)}"
+            name = f"{mark}{notes.labels.seen_from(leaf, home)}{notes.labels.clean(shape)}"
+            text = " ".join([name, *notes.finding(leaf)])
             self._texts[leaf, home] = text
         return text
 

@@ -33,6 +33,7 @@ class Glyphs:
     times: str = "×"
     separator: str = "·"
     more: str = "…"
+    finding: str = "⚠"
 
 
 UNICODE = Glyphs()
@@ -55,6 +56,7 @@ ASCII = Glyphs(
     times="x",
     separator="|",
     more="...",
+    finding="!!",
 )
 
 

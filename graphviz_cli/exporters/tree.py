@@ -23,6 +23,7 @@ from graphviz_cli.exporters.table import (
     table_lines,
 )
 from graphviz_cli.exporters.totals import Total, totals
+from graphviz_cli.graph.finding import findings_on
 from graphviz_cli.graph.model import Graph
 from graphviz_cli.graph.traversal import Adjacency
 
@@ -40,6 +41,8 @@ class Tree:
     suffix: ClassVar[str] = ".txt"
     binary: ClassVar[bool] = False
     whole: ClassVar[bool] = False
+    unit: ClassVar[str] = "lines"
+    """What its size is measured in, where others draw boxes."""
 
     def export(self, graph: Graph, style: Style) -> bytes:
         """UTF-8, or ASCII if the style asks for it.
@@ -65,6 +68,7 @@ class Tree:
         return "".join(f"{line}\n" for line in text).encode()
 
 
+_MOST_FINDINGS = 8
 _LEGEND = {
     "parameter": "leaf parameter",
     "input": "leaf input",
@@ -101,6 +105,9 @@ def _foot(labels: Labels, notes: Notes, medium: Medium) -> list[str]:
         for name, text in _LEGEND.items()
         if name in notes.used
     ]
+    marks = [f"{medium.glyphs.finding} {labels.clean(text)}" for text in findings_on(graph)]
+    if len(marks) > _MOST_FINDINGS:
+        marks[_MOST_FINDINGS:] = [f"and {len(marks) - _MOST_FINDINGS:,} more findings"]
     hidden = map(labels.clean, summarise(graph).hidden())
     remarks = [f"note: {labels.clean(note)}" for note in graph.provenance.notes]
     lines = [
@@ -108,7 +115,8 @@ def _foot(labels: Labels, notes: Notes, medium: Medium) -> list[str]:
         *_filled(hidden, f" {medium.glyphs.separator} ", medium),
         *(line for remark in remarks for line in _filled([remark], "", medium)),
     ]
-    return _painted(lines, Tone.DIM, medium)
+    found = [line for mark in marks for line in _filled([mark], "", medium)]
+    return [*_painted(lines, Tone.DIM, medium), *_painted(found, Tone.ABSENT, medium)]
 
 
 def _filled(parts: Iterable[str], joint: str, medium: Medium) -> list[str]:
