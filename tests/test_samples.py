@@ -123,7 +123,7 @@ def test_the_svg_of_a_sample_holds_every_id_and_every_label(sample, drawn):
     tree = ElementTree.parse(drawn(sample, ".svg"))
     ids = {element.get("id") for element in tree.iter()}
     texts = {"".join(element.itertext()).replace("\xa0", " ").strip() for element in tree.iter()}
-    diagram = draw(View().apply(load(drawn(sample, ".json"))).graph, Style())
+    diagram = draw(View().apply(load(drawn(sample, ".json")), "boxes").graph, Style())
     assert diagram.boxes
     for box in diagram.boxes:
         assert box.id in ids

@@ -11,10 +11,11 @@ import torch
 from torch.autograd.graph import get_gradient_edge
 
 from graphviz_cli.capture import private
-from graphviz_cli.capture.cut_records import Cut, Join, Place, Source
+from graphviz_cli.capture.cut_records import Cut, Join, Source
 from graphviz_cli.capture.cuts import Cuts
 from graphviz_cli.capture.operators import operators
-from graphviz_cli.graph.model import Edge, EdgeTable, Operator
+from graphviz_cli.capture.slots import free_inputs, saved_at, told_slot
+from graphviz_cli.graph.model import Edge, EdgeTable
 
 _LEAF = "AccumulateGrad"
 
@@ -99,7 +100,7 @@ class CutGraph:
             [*zip(edges.sources, edges.targets), *((e.source, e.target) for e in added)],
             leaves={place for node, place in places.items() if _is_leaf(node)},
         )
-        return _merged(edges, added)
+        return merged(edges, added)
 
     def _join(self, nodes: Sequence[Any], ids: Mapping[Any, int], known: int) -> None:
         """Match joins with nodes that are new."""
@@ -234,61 +235,20 @@ def _leaves_behind(
 
 def _joints(join: Join, nodes: Sequence[Any], taking: Sequence[int]) -> Iterator[_Joint]:
     """Of the nodes that a call made those that took the values, and where."""
-    free = {node: slots for node in taking if (slots := _free(nodes[node]))}
+    free = {node: slots for node in taking if (slots := free_inputs(nodes[node]))}
     known = operators(nodes[node].name() for node in taking)
     for place, address, lineage in join.taken:
         node, slot = next(iter(free), taking[-1]), 0
         operator = known.get(nodes[node].name())
-        found = _saved_at(address, nodes, free, known) if len(free) > 1 else None
+        found = saved_at(address, nodes, free, known) if len(free) > 1 else None
         if found is not None:
             node, slot = found
         elif node in free:
             slots = free[node]
-            slot = slots[0] if operator is None else _slot(operator, join.op, place, slots)
+            told = None if operator is None else told_slot(operator, join.op, place)
+            slot = told if told in slots else slots[0]
         for cut in lineage:
             yield _Joint(node, slot, cut)
-
-
-def _saved_at(
-    address: int | None,
-    nodes: Sequence[Any],
-    free: Mapping[int, Sequence[int]],
-    known: Mapping[str, Operator],
-) -> tuple[int, int] | None:
-    """The node, and its free input, that saved the memory at an address."""
-    for node, slots in free.items():
-        operator = known.get(nodes[node].name())
-        for name, attribute in private.saved_fields(type(nodes[node])) if operator else ():
-            if operator is not None and name in operator.inputs:
-                slot = operator.inputs.index(name)
-                saved = getattr(nodes[node], attribute)
-                if slot in slots and address and private.address_of(saved) == address:
-                    return node, slot
-    return None
-
-
-def _free(node: Any) -> list[int]:
-    return [k for k, (child, _) in enumerate(node.next_functions) if child is None]
-
-
-def _slot(operator: Operator, function: str, place: Place, free: Sequence[int]) -> int:
-    """The free input of an op that a value at a place among the arguments went into."""
-    text = operator.schema.partition("(")[2].rpartition(") ->")[0]
-    names = [part.partition("=")[0].split()[-1] for part in text.split(", ") if part != "*"]
-    if len(free) == 1:
-        return free[0]
-    first = place[0]
-    if function.startswith("__r") and isinstance(first, int) and len(names) > 1:
-        first = 1 - first if first < 2 else first
-    name = first if isinstance(first, str) else names[first] if first < len(names) else ""
-    inputs = [label.rstrip("*") for label in operator.inputs]
-    if name in inputs:
-        slot = inputs.index(name)
-        if operator.inputs[slot].endswith("*") and len(place) > 1 and isinstance(place[1], int):
-            slot += place[1]
-        if slot in free:
-            return slot
-    return free[0]
 
 
 # Edges
@@ -318,8 +278,10 @@ def _acyclic(
     return safe
 
 
-def _merged(edges: EdgeTable, added: Sequence[Edge]) -> EdgeTable:
+def merged(edges: EdgeTable, added: Sequence[Edge]) -> EdgeTable:
     """The edges and the added ones, ascending by source and input."""
+    if not added:
+        return edges
     rows = [*zip(edges.sources, edges.input_nrs, edges.targets, edges.output_nrs)]
     rows += [(edge.source, edge.input_nr, edge.target, edge.output_nr) for edge in added]
     # Stable, so that edges of one slot keep their order, and the real one comes first.

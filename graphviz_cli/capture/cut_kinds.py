@@ -13,7 +13,7 @@ class Meaning(Enum):
     VALUE = "value"
     """Its result depends on the values of its arguments."""
     NOTHING = "nothing"
-    """Its result depends on no value (a shape), or is no part of the forward pass (`.grad`)."""
+    """Its result depends on no value (a shape, zeros), or is no part of the forward pass."""
     FIRST = "first"
     """Its result depends on the values of its first argument alone (`expand_as`)."""
     REST = "rest"
@@ -28,6 +28,8 @@ class Meaning(Enum):
     """It puts the value of its second argument under its first."""
     COPY = "copy"
     """It makes a copy without a history."""
+    GRADIENT = "gradient"
+    """It goes back through the graph, perhaps in order to go on with what that gives."""
     GRAD_MODE = "grad mode"
     """It turns the recording of gradients on or off."""
 
@@ -72,6 +74,7 @@ _MEANINGS: Final = {
     "requires_grad.__set__": Meaning.NEW_LEAF,
     "data.__set__": Meaning.WRITE_DATA,
     "__deepcopy__": Meaning.COPY,
+    "grad": Meaning.GRADIENT,
     "_set_grad_enabled": Meaning.GRAD_MODE,
     **dict.fromkeys(
         ("expand_as", "view_as", "reshape_as", "type_as", "to", "sum_to_size"), Meaning.FIRST
@@ -80,12 +83,12 @@ _MEANINGS: Final = {
         (
             "zeros_like", "ones_like", "empty_like", "rand_like", "randn_like", "randint_like",
             "full_like", "new_zeros", "new_ones", "new_empty", "new_full", "new_empty_strided",
-            "backward", "grad", "retain_grad", "register_hook",
+            "backward", "retain_grad", "register_hook",
             "register_post_accumulate_grad_hook", "__repr__", "__format__", "__str__", "__hash__",
             "__len__", "size", "dim", "numel", "nelement", "stride", "element_size", "data_ptr",
             "storage", "untyped_storage", "storage_offset", "is_contiguous", "is_floating_point",
             "is_complex", "is_signed", "get_device", "has_names", "result_type", "can_cast",
-            "broadcast_tensors", "__dlpack_device__", "zero_", "fill_", "normal_", "uniform_",
+            "broadcast_tensors", "__dlpack_device__", "zero_", "normal_", "uniform_",
             "zero_grad", "_nested_tensor_size", "share_memory_", "set_", "resize_",
         ),
         Meaning.NOTHING,

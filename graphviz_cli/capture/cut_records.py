@@ -6,6 +6,7 @@ import weakref
 from collections import deque
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Final, TypeAlias, TypeVar
 
 import torch
@@ -99,6 +100,14 @@ class Kept:
     joins: dict[Hashable, deque[Join]] = field(default_factory=dict)
     ends: dict[Hashable, deque[Cut]] = field(default_factory=dict)
     rebirths: deque[Rebirth] = field(default_factory=lambda: deque(maxlen=_PLACES))
+
+    def all_joins(self) -> list[Join]:
+        """The joins of all places, in order."""
+        return sorted(chain(*self.joins.values()), key=lambda join: join.end)
+
+    def all_ends(self) -> list[Cut]:
+        """The cuts of all places, in order."""
+        return sorted(chain(*self.ends.values()), key=lambda cut: cut.number)
 
     def join(self, site: Hashable, join: Join) -> None:
         """Keep a join that was made at a place in the program."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from types import FrameType
 from typing import Any, Final
 
@@ -16,7 +17,8 @@ import torch
 from torch import nn
 
 from graphviz_cli.capture import private
-from graphviz_cli.capture.bookkeeping import grad_mode, is_bookkeeping
+from graphviz_cli.capture.bookkeeping import is_bookkeeping
+from graphviz_cli.capture.constants import Constants
 from graphviz_cli.capture.cut_kinds import Meaning, is_write, kind_of, meaning_of, name_of
 from graphviz_cli.capture.cut_records import (
     Cut,
@@ -30,7 +32,9 @@ from graphviz_cli.capture.cut_records import (
     source_of,
 )
 from graphviz_cli.capture.cut_values import Call, Lineages, Placed, joined, tensors_in
+from graphviz_cli.capture.double_backward import undifferentiable
 from graphviz_cli.capture.frames import Origin
+from graphviz_cli.capture.grad_blocks import GradBlocks
 from graphviz_cli.capture.modules import ModuleCalls
 from graphviz_cli.capture.source import CHANGED, SINGLE
 from graphviz_cli.capture.specs import spec_of
@@ -67,19 +71,18 @@ class Cuts:
         self._kept = Kept()
         self._count = 0
         self._looks = 0
-        self._block = 0
-        self._block_kind = "no_grad"
+        self._blocks = GradBlocks()
         self._hidden: list[dict[int, torch.Tensor]] = []
         """For each custom Function that is running the parameters that its forward has used."""
         self.horizon = 0
         """Nodes with a smaller sequence number were made before the last backward pass."""
         self.uses = Uses(locate)
+        self.constants = Constants(self._lineages)
 
     @property
     def joins(self) -> list[Join]:
         """All joins that are kept, in order."""
-        kept = (join for joins in self._kept.joins.values() for join in joins)
-        return sorted(kept, key=lambda join: join.end)
+        return self._kept.all_joins()
 
     @property
     def rebirths(self) -> list[Rebirth]:
@@ -89,8 +92,7 @@ class Cuts:
     @property
     def ends(self) -> list[Cut]:
         """The cuts that are kept whether their value joined anything or not, in order."""
-        kept = (cut for cuts in self._kept.ends.values() for cut in cuts)
-        return sorted(kept, key=lambda cut: cut.number)
+        return self._kept.all_ends()
 
     @property
     def is_full(self) -> bool:
@@ -104,6 +106,7 @@ class Cuts:
         self._looks = 0
         self.horizon = private.next_sequence_nr()
         self.uses.clear()
+        self.constants.clear()
 
     # What the program does
 
@@ -115,20 +118,28 @@ class Cuts:
             known = self._meanings[function] = meaning_of(name), name, is_write(name)
         if known[0] is Meaning.DETACHING:
             return self._source(args[0])
-        if known[0] is Meaning.GRAD_MODE and args and not args[0] and torch.is_grad_enabled():
-            self._block += 1
-            self._block_kind = ""
+        if known[0] is Meaning.GRAD_MODE and args and not args[0]:
+            self._blocks.begin()
         return None
 
     def after(self, call: Call) -> None:
         """A torch call has ended, of which `before` was told."""
         meaning, call.name, writes = self._meanings[call.function]
         if meaning is Meaning.NOTHING:
+            if writes:
+                self.uses.note_write(call)
+                self._lineages.drop(call.target)
+            return
+        if meaning is Meaning.GRADIENT:
+            if not self._hidden and call.kwargs and call.kwargs.get("create_graph"):
+                self._sort_out_gradients(call)
             return
         if meaning is Meaning.GRAD_MODE:
-            self._block_kind = self._block_kind or grad_mode(call.frame)
+            self._blocks.begun(call.frame)
             return
         has_ops = call.start != call.end
+        if has_ops and not self._hidden:
+            self.constants.note(call)
         is_plain = has_ops and call.value.__class__ is torch.Tensor and not writes
         if is_plain and not (call.kwargs or self._lineages or self._hidden):
             # What nearly every call of a forward pass is: nothing can be lost in it.
@@ -176,7 +187,9 @@ class Cuts:
         with private.undisturbed():
             # A node takes its number even where it turns out that no gradient is wanted.
             if any(isinstance(o, torch.Tensor) and o.requires_grad for o in call.outputs):
-                self.uses.note_hidden(hidden.values(), call.name)
+                given = {id(tensor) for _, tensor in call.tensors}
+                unseen = [tensor for key, tensor in hidden.items() if key not in given]
+                self.uses.note_hidden(unseen, call.name)
                 if self._lineages:
                     self._join(call)
                 self._sort_out(call, "mark_non_differentiable")
@@ -184,7 +197,7 @@ class Cuts:
                 known = {id(tensor) for _, tensor in call.tensors}
                 used = [tensor for key, tensor in hidden.items() if key not in known]
                 call.tensors = [*call.tensors, *(((-1,), tensor) for tensor in used)]
-                self._sort_out(call, call.name if torch.is_grad_enabled() else self._mode())
+                self._sort_out(call, call.name if torch.is_grad_enabled() else self._blocks.kind)
 
     def module_called(self, module: nn.Module, call: Call) -> None:
         """A module was called without gradients; of what happened within it nothing is known."""
@@ -197,7 +210,7 @@ class Cuts:
         self.uses.note(call)
         call.value = [tensor for _, tensor in tensors_in((call.value,))]
         with private.undisturbed():
-            self._sort_out(call, self._mode())
+            self._sort_out(call, self._blocks.kind)
 
     def new_parameter(self, data: Any, parameter: Any, frame: FrameType) -> None:
         """A parameter was made of a tensor."""
@@ -276,7 +289,7 @@ class Cuts:
         if not (sources or lineage) or (kind is None and self._is_no_part(call)):
             return
         # Within one block the last op is shown, for it is the one whose value goes on.
-        block = self._current_block() if kind is None and kind_of(call.name) is None else None
+        block = self._blocks.current if kind is None and kind_of(call.name) is None else None
         is_new = bool(sources) or any(cut.block == block for cut in lineage if block is not None)
         for output, mask in bare:
             cuts = lineage
@@ -285,6 +298,20 @@ class Cuts:
                 one.name = call.name
                 cuts = (self._cut(kind or self._kind(call.name, output), one, sources, cuts, mask),)
             self._give(output, cuts)
+
+    def _sort_out_gradients(self, call: Call) -> None:
+        """Note those gradients that have no history since a custom Function gives them none."""
+        outputs, inputs = (tuple(t for _, t in tensors_in((arg,))) for arg in call.args[:2])
+        for position, (gradient, tensor) in enumerate(zip(call.outputs, inputs)):
+            if not isinstance(gradient, torch.Tensor) or gradient.requires_grad:
+                continue
+            with private.undisturbed():
+                sources = undifferentiable(outputs, tensor)
+                if sources:
+                    one = replace(call, value=gradient)
+                    mask = 1 << min(position, _WIDEST)
+                    cut = self._cut("once_differentiable", one, sources, (), mask)
+                    self._give(gradient, (cut,))
 
     def _write(self, call: Call) -> None:
         """An op without a history has changed its first argument."""
@@ -300,7 +327,7 @@ class Cuts:
         if target.requires_grad:
             # What was computed from the target itself is an update of it.
             given = tuple(cut for cut in given if not is_only(cut, target))
-        if are_weights(sources, given):
+        if isinstance(target, nn.Parameter) and are_weights(sources, given):
             return
         if sources:
             kind = kind_of(call.name) or self._kind(call.name, target)
@@ -356,7 +383,7 @@ class Cuts:
         block = None
         if kind in _BLOCKS:
             # Within one block the ops are one cut, or a target network would be hundreds.
-            block = self._current_block()
+            block = self._blocks.current
             merged = [cut for cut in lineage if cut.block == block]
             for cut in reversed(merged):
                 known = {**cut.sources, **known}
@@ -383,21 +410,9 @@ class Cuts:
         if named is not None and (named != "copy_" or not torch.is_grad_enabled()):
             return named
         if not torch.is_grad_enabled():
-            return self._mode()
+            return self._blocks.kind
         is_number = output.is_floating_point() or output.is_complex()
         return "non-differentiable" if is_number else "integer output"
-
-    def _mode(self) -> str:
-        """What keeps gradients from being recorded."""
-        if torch.is_inference_mode_enabled():
-            return "inference_mode"
-        return self._block_kind or "no_grad"
-
-    def _current_block(self) -> int | None:
-        """The block without gradients that is running."""
-        if torch.is_inference_mode_enabled():
-            return -1
-        return None if torch.is_grad_enabled() else self._block
 
     def _history(self, tensors: Sequence[Placed]) -> tuple[list[Source], Lineage]:
         """Those of the tensors that have a history, and the cuts that the others come from."""

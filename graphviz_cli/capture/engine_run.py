@@ -11,8 +11,9 @@ import torch
 
 from graphviz_cli.capture import private
 from graphviz_cli.capture.backward import Output, node_of
-from graphviz_cli.capture.live import visit
+from graphviz_cli.capture.live import paused_garbage_collection, visit
 from graphviz_cli.capture.probes import Probe
+from graphviz_cli.capture.probes.clock import gpu_is_in_use
 from graphviz_cli.capture.probes.live import LiveBackward
 from graphviz_cli.capture.usercode import attempt
 from graphviz_cli.capture.vectors import vectors
@@ -46,16 +47,16 @@ def measured(
     accumulated do not. The `.grad` of all known tensors and the random numbers are left as they
     were. Raises UsageError if `plan` names a vector that fits no root.
     """
-    starts = [root.tensor for root in roots if _requires_grad(root.tensor)]
     with private.undisturbed():
+        starts = [root.tensor for root in roots if _requires_grad(root.tensor)]
         nodes = visit(node for node in map(node_of, starts) if node is not None).nodes
-    live = LiveBackward(graph, nodes)
+    live = LiveBackward(graph, nodes, starts)
     failure = None
     if any(probe.needs_backward for probe in probes):
         failure, told = _run(live, list(zip(graph.roots, starts)), probes, plan)
         provenance = replace(graph.provenance, vectors=told)
         if failure is not None:
-            note = f"The backward pass ended early: {failure.message}"
+            note = "The backward pass ended early, so gradients are missing."
             provenance = replace(provenance, notes=(*provenance.notes, note))
         graph = replace(graph, provenance=provenance)
     annotations = [a for probe in probes for a in probe.annotations(live)]
@@ -69,7 +70,8 @@ def _run(
     plan: BackwardPlan,
 ) -> tuple[TargetError | None, tuple[str, ...]]:
     specified = [(root, output, _spec(live.graph, root)) for root, output in starts]
-    chosen = vectors(specified, plan.asked_for, plan.given)
+    with private.undisturbed():
+        chosen = vectors(specified, plan.asked_for, plan.given)
     leaves = [
         node.variable
         for number, node in enumerate(live.nodes)
@@ -79,6 +81,7 @@ def _run(
     with ExitStack() as stack:
         stack.enter_context(_gradients_put_back([*leaves, *own, *plan.tensors]))
         stack.enter_context(_random_numbers_put_back())
+        stack.enter_context(paused_garbage_collection())
         for probe in probes:
             stack.enter_context(probe.backward(live))
         stack.enter_context(_hooks(live))
@@ -110,15 +113,17 @@ def _hooks(live: LiveBackward) -> Iterator[None]:
 
     def prehook(number: int) -> Callable[[Any], None]:
         def call(outputs: Any) -> None:
-            for callback in before:
-                callback(number, outputs)
+            with private.undisturbed():
+                for callback in before:
+                    callback(number, outputs)
 
         return call
 
     def posthook(number: int) -> Callable[[Any, Any], None]:
         def call(inputs: Any, outputs: Any) -> None:
-            for callback in after:
-                callback(number, inputs, outputs)
+            with private.undisturbed():
+                for callback in after:
+                    callback(number, inputs, outputs)
 
         return call
 
@@ -143,7 +148,7 @@ def _gradients_put_back(tensors: Iterable[torch.Tensor]) -> Iterator[None]:
     hooks: list[tuple[dict[Any, Any], dict[Any, Any]]] = []
     with private.undisturbed():
         for tensor in unique.values():
-            if tensor.is_leaf or tensor.retains_grad:
+            if tensor.requires_grad and (tensor.is_leaf or tensor.retains_grad):
                 kept.append((tensor, tensor.grad))
                 tensor.grad = None
             registered = private.post_accumulate_hooks(tensor)
@@ -164,7 +169,7 @@ def _gradients_put_back(tensors: Iterable[torch.Tensor]) -> Iterator[None]:
 def _random_numbers_put_back() -> Iterator[None]:
     """Let the block draw random numbers that nobody misses afterwards."""
     state = torch.get_rng_state()
-    on_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    on_gpus = torch.cuda.get_rng_state_all() if gpu_is_in_use() else []
     try:
         yield
     finally:

@@ -14,7 +14,7 @@ from graphviz_cli.capture.cut_records import Cut
 from graphviz_cli.capture.cuts import Cuts
 from graphviz_cli.capture.leaves import Leaf
 from graphviz_cli.capture.names import TensorNames
-from graphviz_cli.capture.nodetypes import CHECKPOINT, NodeTypes
+from graphviz_cli.capture.nodetypes import NodeTypes
 from graphviz_cli.graph.model import NONE, Annotation, EdgeTable, NodeKind
 from graphviz_cli.graph.verdict import (
     CUT_OP,
@@ -24,6 +24,9 @@ from graphviz_cli.graph.verdict import (
     UNKNOWN,
     USED,
 )
+
+_CHECKPOINT = "CheckpointFunction"
+"""The custom Function of a reentrant checkpoint, as recorded."""
 
 _Values = dict[int, float | int | str]
 
@@ -53,7 +56,6 @@ def facts_of(
             for leaf in walked.leaves
             if (name := names.optimizer_of(leaf.tensor)) is not None
         },
-        UNKNOWN: dict(_within_opaque(walked)),
         KEPT_ON_CTX: dict(_kept_on_ctx(walked)),
         CUT_OP: {
             row: cut.op.partition(".__")[0]
@@ -63,7 +65,7 @@ def facts_of(
     if attribution is not None and recorder is not None:
         lonely = _lonely(walked)
         found[USED] = dict(_used(lonely, attribution, recorder))
-        found[UNKNOWN].update(_hidden(walked, lonely, recorder))
+        found[UNKNOWN] = dict(_hidden(walked, lonely, recorder))
         found[MODIFIED] = dict(_modified(walked, attribution, recorder))
     return tuple(Annotation(name, values) for name, values in found.items() if values)
 
@@ -84,40 +86,21 @@ def _used(
             yield leaf.id, "an op" if source is None else f"{source.file}:{source.line}"
 
 
-def _within_opaque(walked: Walked) -> Iterator[tuple[int, str]]:
-    """The leaves that are taken by nothing but ops that need not have a gradient for them.
-
-    A compiled region takes all parameters of its modules, and has none for a detached one.
-    """
-    opaque = {
-        node: name
-        for node, name in walked.types.opaque.items()
-        # A checkpoint is given what goes into it, not what is used within it.
-        if name != CHECKPOINT
-    }
-    if not opaque:
-        return
-    takers: dict[int, set[int]] = {}
-    for source, target in zip(walked.edges.sources, walked.edges.targets):
-        takers.setdefault(target, set()).add(source)
-    for leaf in walked.leaves:
-        taking = takers.get(leaf.id, set())
-        if taking and taking <= opaque.keys():
-            yield leaf.id, f"it is used within {opaque[min(taking)]}, which hides its ops"
-
-
 def _hidden(walked: Walked, lonely: Sequence[Leaf], recorder: Cuts) -> Iterator[tuple[int, str]]:
-    """Of the leaves that no op takes, those that an op uses whose inside cannot be seen.
+    """The leaves that are used, or may be used, within ops whose inside cannot be seen.
 
-    Or may use, as far as can be told: it belongs to the module that owns them.
+    Among them are those that other ops take as well, if it is a checkpoint: they get a gradient in
+    two passes.
     """
+    alone = {leaf.id for leaf in lonely}
     in_call = {walked.modules[node]: name for node, name in walked.types.opaque.items()}
-    for leaf in lonely:
+    in_call.pop(NONE, None)
+    for leaf in walked.leaves:
         function = recorder.uses.hider_of(leaf.tensor)
         call = walked.modules[leaf.id]
-        if function is not None:
+        if function is not None and (leaf.id in alone or function == _CHECKPOINT):
             yield leaf.id, f"it is used within {function}, which hides its ops"
-        elif call != NONE and call in in_call and recorder.uses.of(leaf.tensor) is None:
+        elif leaf.id in alone and call in in_call and recorder.uses.of(leaf.tensor) is None:
             yield leaf.id, f"its module calls {in_call[call]}, which hides its ops"
 
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from graphviz_cli.capture.leaves import LEAF_NAME
 from graphviz_cli.capture.saved import SavedFields
 from graphviz_cli.graph.model import Column, NodeKind
+from graphviz_cli.graph.verdict import OPAQUE
 
 T = TypeVar("T", bound=Hashable)
 
@@ -32,10 +33,6 @@ _HIDDEN = (
     ),
 )
 """How a node's name begins of which not all can be seen, what such a node is, what is hidden."""
-
-CHECKPOINT = "CheckpointFunctionBackward"
-"""The node of a reentrant checkpoint."""
-_OPAQUE = ("CppNode<", CHECKPOINT, "CompiledFunctionBackward")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +117,7 @@ class NodeTypes:
     def opaque(self) -> Mapping[int, str]:
         """The ids of the ops that may use parameters of which they do not tell, and their names."""
         names = [
-            node_type.name if node_type.name.startswith(_OPAQUE) else "" for node_type in self.all
+            node_type.name if node_type.name.startswith(OPAQUE) else "" for node_type in self.all
         ]
         return {node: names[self.codes[node]] for node in self._where(list(map(bool, names)))}
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import overrides
+from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 from torch.utils import checkpoint as torch_checkpoint
 from torch.utils._contextlib import context_decorator
@@ -129,6 +130,16 @@ def is_torchs_function(node_type: type) -> bool:
     """Whether a custom Function is one of torch's own (checkpoint)."""
     forward_class = getattr(node_type, "_forward_cls", None)
     return getattr(forward_class, "__module__", "").partition(".")[0] == "torch"
+
+
+def is_once_differentiable(node_type: type) -> bool:
+    """Whether nodes of a type belong to a custom Function with `@once_differentiable`.
+
+    `torch/autograd/function.py`: the decorator puts a function of its own around `backward`.
+    """
+    backward = getattr(getattr(node_type, "_forward_cls", None), "backward", None)
+    code = getattr(backward, "__code__", None)
+    return code is not None and code in once_differentiable.__code__.co_consts
 
 
 # Running: torch/autograd/graph.py, torch/csrc/autograd/python_engine.cpp

@@ -60,7 +60,7 @@ def vectors(
         if chosen is None and general == _DEFAULT and "ones" not in asked_for:
             known = given.get(id(output))
             if known is not None:
-                found.append(Vector(known, _told(known)))
+                found.append(_one() if _is_one(known) else Vector(known, _told(known)))
                 continue
         found.append(_vector(general if chosen is None else chosen, root, output, spec))
     return found
@@ -69,8 +69,10 @@ def vectors(
 def _vector(asked: str, root: Root, output: Output, spec: TensorSpec) -> Vector:
     shape, like = _shape(root, output, spec)
     numel = math.prod(shape)
+    if asked in ("ones", "sum", "mean") and numel == 1:
+        return _one()
     if asked in ("ones", "sum"):
-        told = "1" if numel == 1 else "ones" + (" (its sum)" if asked == "sum" else "")
+        told = "ones" + (" (its sum)" if asked == "sum" else "")
         return Vector(torch.ones(shape, **like), told)
     if asked == "mean":
         return Vector(torch.full(shape, 1 / max(numel, 1), **like), f"1/{numel} each (its mean)")
@@ -82,6 +84,15 @@ def _vector(asked: str, root: Root, output: Output, spec: TensorSpec) -> Vector:
         )
     tensor = tensor.detach().reshape(shape).to(**like)
     return Vector(tensor, _told(tensor))
+
+
+def _one() -> Vector:
+    # Torch imports sympy, which takes a second, to look at a gradient that it is given.
+    return Vector(None, "1")
+
+
+def _is_one(tensor: torch.Tensor) -> bool:
+    return tensor.numel() == 1 and bool((tensor.detach() == 1).all())
 
 
 def _shape(root: Root, output: Output, spec: TensorSpec) -> tuple[tuple[int, ...], dict[str, Any]]:

@@ -14,7 +14,8 @@ from torch.autograd.graph import GradientEdge
 
 from graphviz_cli.capture import private
 from graphviz_cli.capture.columns import extended, patched
-from graphviz_cli.capture.cut_graph import CutGraph
+from graphviz_cli.capture.constants import Taken
+from graphviz_cli.capture.cut_graph import CutGraph, merged
 from graphviz_cli.capture.facts import Walked, facts_of
 from graphviz_cli.capture.leaves import Leaf, reached_leaves, unreached_leaves
 from graphviz_cli.capture.live import LiveGraph, paused_garbage_collection, visit
@@ -28,6 +29,7 @@ from graphviz_cli.errors import NoGraphError
 from graphviz_cli.graph.model import (
     NONE,
     Column,
+    Edge,
     Graph,
     NodeKind,
     NodeTable,
@@ -85,9 +87,10 @@ def walk(
         ranks, is_exact = creation_order(types.ops, sequence_nrs, live.edges)
         reached = reached_leaves(live.nodes, types.leaves, known)
         alone = [start.leaf for start in starts if start.leaf is not None]
-        leaves = reached + unreached_leaves(
-            chain(alone, unreached), reached, known, len(live.nodes) + len(cuts)
-        )
+        taken = _constants_of(attribution, live, sequence_nrs, known)
+        alone += unreached
+        alone += [constant.tensor for constant in taken]
+        leaves = reached + unreached_leaves(alone, reached, known, len(live.nodes) + len(cuts))
         graph_roots = tuple(_roots(starts, live, leaves))
         outputs = _outputs(live, types, graph_roots)
         borrowed = [leaf.tensor for leaf in leaves] + [t for t in known.tensors if t.is_leaf]
@@ -98,6 +101,7 @@ def walk(
         else:
             origins = origins_of(attribution, known, sequence_nrs, leaves, cuts)
         edges = live.edges if behind is None else behind.edges(live.nodes, live.edges)
+        edges = merged(edges, _edges_to_constants(taken, leaves))
         walked = Walked(live.nodes, types, edges, origins.modules, leaves, cuts)
         facts = {fact.name: fact for fact in facts_of(walked, attribution, known)}
     parameters = array("q", bytes(8 * total))
@@ -165,6 +169,27 @@ def _cuts_of(
         return None
     variables = [tensor for tensor in names.tensors if names.of(tensor).owner is None]
     return CutGraph(recorder, chain(parameters, variables))
+
+
+def _constants_of(
+    attribution: Attribution | None,
+    live: LiveGraph,
+    sequence_nrs: Sequence[int],
+    names: TensorNames,
+) -> Sequence[Taken]:
+    recorder = None if attribution is None else attribution.cuts
+    return () if recorder is None else recorder.constants.taken(live.nodes, sequence_nrs, names)
+
+
+def _edges_to_constants(taken: Sequence[Taken], leaves: Sequence[Leaf]) -> list[Edge]:
+    constants = (leaf for leaf in leaves if taken and leaf.kind is NodeKind.CONSTANT)
+    ids = {id(leaf.tensor): leaf.id for leaf in constants}
+    # One that was frozen after another op had taken it is a leaf, and keeps its edges alone.
+    return [
+        Edge(constant.node, ids[id(constant.tensor)], constant.input_nr)
+        for constant in taken
+        if id(constant.tensor) in ids
+    ]
 
 
 @dataclass(frozen=True, slots=True)

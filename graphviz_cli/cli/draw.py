@@ -12,6 +12,7 @@ from graphviz_cli.cli import output
 from graphviz_cli.cli.clock import Clock
 from graphviz_cli.cli.findings import findings_to_draw, verdict_line
 from graphviz_cli.cli.obtain import obtain
+from graphviz_cli.cli.probes import memory_lines
 from graphviz_cli.cli.progress import progress
 from graphviz_cli.cli.report import report, say_finding
 from graphviz_cli.cli.request import Request, Result, Shown
@@ -53,6 +54,8 @@ def draw(request: Request, streams: Streams) -> int:
     for explanation in obtained.explanations:
         if explanation.severity is not Severity.ERROR:  # else it is the hint of the failure
             say_finding(streams, explanation)
+    for line in memory_lines(graph):
+        streams.note(line)
     if verdict := verdict_line(graph, request.target, findings):
         streams.note(verdict)
     if request.program is not None and graph.provenance.step is not None:

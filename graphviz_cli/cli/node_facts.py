@@ -12,6 +12,7 @@ from graphviz_cli.drawing.format import (
     counted,
     dtype_text,
     measure_text,
+    number_text,
     shape_text,
     visible,
 )
@@ -177,8 +178,20 @@ class _Facts:
             output_nr = graph.edges.output_nrs[edge]
             result = f" [{output_nr}]" if len(specs) > 1 else ""
             shape = f"  {_spec_text(specs[output_nr])}" if output_nr < len(specs) else ""
-            text = f"{name} from {self._full(target)}{result}{shape}"
+            text = f"{name} from {self._full(target)}{result}{shape}{self._sent(node, input_nr)}"
             yield from entry("inputs" if not place else "", text)
+
+    def _sent(self, node: int, input_nr: int) -> str:
+        """What was measured along an edge: the numbers, else their norm."""
+        for name in ("gradient-values", "gradient"):
+            annotation = self._graph.annotations.get(name)
+            row = annotation.inputs.get(node, ()) if annotation is not None else ()
+            value = row[input_nr] if input_nr < len(row) else None
+            if isinstance(value, str):
+                return f"  gradient {visible(value)}"
+            if value is not None:
+                return f"  |gradient| {number_text(value)}"
+        return ""
 
     def _users(self, node: int) -> Iterator[str]:
         graph, adjacency = self._graph, self._adjacency

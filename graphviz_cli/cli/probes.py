@@ -6,10 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from graphviz_cli import registry
+from graphviz_cli.drawing.format import bytes_text, visible
 from graphviz_cli.errors import UsageError
+from graphviz_cli.graph.model import Graph
 
 _USUAL = "gradient"
 _VALUES = "gradient-values"
+_MOST = 10
 
 
 def probes_of(options: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -30,6 +33,28 @@ def probes_of(options: Mapping[str, Any]) -> tuple[Any, ...]:
             hint="Add --backward.",
         )
     return probes
+
+
+def memory_lines(graph: Graph) -> Iterator[str]:
+    """Which ops keep most memory for backward, where that was asked for: the ten first."""
+    annotation = graph.annotations.get("saved-bytes")
+    if annotation is None:
+        return
+    from graphviz_cli.exporters.labels import Labels
+    from graphviz_cli.graph.traversal import Adjacency
+
+    numbers = {n: value for n, value in annotation.values.items() if isinstance(value, int)}
+    most = sorted(numbers, key=lambda node: (-numbers[node], node))[:_MOST]
+    total = sum(numbers.values())
+    labels = Labels(graph, Adjacency(graph))
+    if most:
+        yield f"{bytes_text(total)} saved for backward, most of it by:"
+    for node in most:
+        share = f"{numbers[node] / total:.0%}"
+        source = graph.nodes.sources[node]
+        place = "" if source is None else f"  {visible(source.file)}:{source.line}"
+        name = labels.full(node).removeprefix("/")
+        yield f"  {bytes_text(numbers[node]):>9} {share:>4}  {name}{place}"
 
 
 def _seen(options: Mapping[str, Any]) -> Iterator[str]:

@@ -16,6 +16,7 @@ from graphviz_cli.drawing.format import (
     shortened,
     visible,
 )
+from graphviz_cli.drawing.gradients import Gradients
 from graphviz_cli.drawing.heat import SAVED, Heat
 from graphviz_cli.drawing.style import Style
 from graphviz_cli.graph.finding import FINDINGS, check_of
@@ -92,6 +93,10 @@ class Cards:
     """The names of the roots, by node."""
     differences: Mapping[int, str] = field(default_factory=dict)
     """What distinguishes a folded module from the ones beside it, by node."""
+    gradients: Gradients = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "gradients", Gradients(self.graph, self.style))
 
     def finding(self, node: int) -> str:
         """The mark of a node about which a check has found something; else empty."""
@@ -187,6 +192,7 @@ class Cards:
         # What an op saves stands in its box anyway.
         if self.heat and self.heat.name != SAVED and (value := self.heat.text(node.id)):
             lines.append(value)
+        lines += self.gradients.lines(node)
         if node.source is not None and ("source" in self.style.show or look is Look.CUT):
             lines.append(shortened(_source_text(node.source), _LINE))
         return tuple(line for line in lines if line)
@@ -206,7 +212,9 @@ class Cards:
                 held = held[: len(held) // factor]
             rows += [self._saved_row(tensor) for tensor in held]
         operator = self.graph.operators.get(node.name) if "formula" in self.style.show else None
-        if operator is not None and node.kind is NodeKind.FUNCTION:
+        if operator is not None and (readable := self.gradients.formulas(node)):
+            rows += readable
+        elif operator is not None and node.kind is NodeKind.FUNCTION:
             rows += [
                 Row(visible(name), shortened(visible(formula), _LINE))
                 for name, formula in zip(operator.inputs, operator.formulas)

@@ -115,6 +115,10 @@ class Arrow:
     """No gradient flows along it."""
     blocked: bool = False
     """No gradient gets past its head."""
+    unasked: bool = False
+    """No gradient flows along it, and none is asked for: it comes from a constant."""
+    labels: tuple[str, ...] = ()
+    """What flows along each edge, of one or two lines; empty where nothing is to be said."""
     tooltip: str = ""
 
 
@@ -127,6 +131,7 @@ class Sign(StrEnum):
     REPEATED = "repeated"
     VIEWS = "views"
     PANEL = "panel"
+    FLOW = "flow"
     FINDING = "finding"
 
 

@@ -20,6 +20,8 @@ from graphviz_cli.drawing.diagram import (
     Sign,
 )
 from graphviz_cli.drawing.format import counted, shortened, visible
+from graphviz_cli.drawing.formula import input_name
+from graphviz_cli.drawing.gradients import FLOW
 from graphviz_cli.drawing.heat import Heat, heat_of
 from graphviz_cli.drawing.order import flowing, forward_order
 from graphviz_cli.drawing.style import Style
@@ -268,7 +270,7 @@ class _Drawing:
         for edge in edges:
             name = f"input {edge.input_nr}"
             if operator is not None and used.kind is NodeKind.FUNCTION:
-                name = _input_name(operator.inputs, edge.input_nr) or name
+                name = input_name(operator.inputs, edge.input_nr) or name
             several = len(made.outputs) > 1
             inputs.append(name + (f" (output {edge.output_nr})" if several else ""))
         hidden = self.graph.annotations.get("views")
@@ -279,6 +281,7 @@ class _Drawing:
             count=len(edges),
             views=views if isinstance(views, int) else 0,
             broken=made.kind is NodeKind.CUT or user not in self.flowing,
+            unasked=made.kind is NodeKind.CONSTANT,
             blocked=made.kind is NodeKind.CUT,
         )
         # An edge of a module stands for many inputs: a number would say nothing.
@@ -286,7 +289,8 @@ class _Drawing:
         lines = [shortened(f"{arrow.source} → {arrow.target}{uses}", 200)]
         if arrow.views:
             lines.append(f"{counted(arrow.views, 'view op')} hidden here")
-        return replace(arrow, tooltip="\n".join(lines))
+        labels = [self.cards.gradients.label(made, used, edge) for edge in edges]
+        return replace(arrow, tooltip="\n".join(lines), labels=tuple(labels) if any(labels) else ())
 
     def _absent_boxes(self, leaves: Sequence[Node]) -> list[Box]:
         """A box for the leaves that no gradient reaches, one for those that take none."""
@@ -369,16 +373,7 @@ class _Drawing:
                 Key(Sign.SHARED, "the same tensor at several ops"),
             ),
             (any(arrow.views for arrow in arrows), Key(Sign.VIEWS, "view ops hidden")),
+            (any(arrow.labels for arrow in arrows), Key(Sign.FLOW, FLOW)),
         ]
         keys = tuple(key for shown, key in present if shown)
         return keys + (self.heat.legend() if self.heat else ())
-
-
-def _input_name(inputs: Sequence[str], input_nr: int) -> str:
-    """The name of an input; a `*` marks one that takes up as many places as are left over."""
-    for place, name in enumerate(inputs):
-        if name.endswith("*"):
-            return f"{name[:-1]}[{input_nr - place}]" if place <= input_nr else ""
-        if place == input_nr:
-            return name
-    return ""

@@ -14,6 +14,7 @@ from graphviz_cli.graph.model import Graph, held_bytes
 SAVED = "saved"
 """Colours by the bytes that each op keeps, which every graph knows."""
 
+_MEASURED = frozenset(("gradient", "backward-time", "time"))
 _SHORT = {"time": ("backward-time", "forward-time")}
 """Words for the first of several annotations that a graph has."""
 
@@ -112,7 +113,7 @@ def heat_of(graph: Graph, name: str) -> Heat:
         raise UsageError(
             f"The graph has no values named {name!r} to colour by.",
             hint=f"Known: {', '.join(dict.fromkeys(known))}."
-            + ("" if graph.provenance.vectors else " --backward measures gradients and times."),
+            + (" --backward measures it." if name in _MEASURED else ""),
         )
     finite = [value for value in values.values() if math.isfinite(value)]
     return Heat(name, unit, values, min(finite, default=0.0), max(finite, default=0.0))

@@ -243,8 +243,9 @@ class _Writer:
 
     def _arrow(self, arrow: Arrow) -> Iterator[str]:
         attributes = []
-        if arrow.broken:
-            attributes.append(f'style=dashed, color="{self.theme.cut.line}"')
+        if arrow.broken or arrow.unasked:
+            paint = self.theme.constant if arrow.unasked else self.theme.cut
+            attributes.append(f'style=dashed, color="{paint.line}"')
         if arrow.blocked:
             attributes.append("arrowhead=tee, arrowsize=0.8")
         if arrow.views:
@@ -254,10 +255,20 @@ class _Writer:
         if arrow.main:
             attributes.append("weight=6")
         attributes.append(f"tooltip={quoted_text(arrow.tooltip)}")
-        line = f'  "{arrow.source}" -> "{arrow.target}" [{", ".join(attributes)}];'
         # Two are easily told apart when drawn, more are counted.
-        for _ in range(2 if arrow.count == 2 else 1):
-            yield line
+        for number in range(2 if arrow.count == 2 else 1):
+            own = attributes
+            if arrow.count <= 2 and number < len(arrow.labels) and arrow.labels[number]:
+                own = [f"label=<{self._arrow_label(arrow.labels[number])}>", *attributes]
+            yield f'  "{arrow.source}" -> "{arrow.target}" [{", ".join(own)}];'
+
+    def _arrow_label(self, text: str) -> str:
+        """Lines of text that keep clear of the arrow on their left."""
+        rows = [
+            f'<tr><td align="left">{self._font(line, _SMALL, self.theme.text)}</td></tr>'
+            for line in text.split("\n")
+        ]
+        return _table("".join(rows), cellpadding=1, cellspacing=2)
 
     def _header(self) -> str:
         theme, diagram = self.theme, self.diagram
@@ -295,6 +306,8 @@ class _Writer:
                 )
             case Sign.VIEWS:
                 cell = f"<td>{self._font('o—', _TEXT, theme.edge)}</td>"
+            case Sign.FLOW:
+                cell = f"<td>{self._font('∂', _TEXT, theme.text, bold=True)}</td>"
             case Sign.SHARED:
                 cell = f"<td>{self._font(SHARED, _TEXT, theme.parameter.line)}</td>"
             case Sign.REPEATED:

@@ -130,13 +130,16 @@ def _lines(diagram: Diagram, style: Style) -> Iterator[str]:
     names = {box.id: f"n{number}" for number, box in enumerate(diagram.boxes)}
     yield from _content(diagram, names)
     for arrow in diagram.arrows:
-        line = "-.->" if arrow.broken else "-->"
+        line = "-.->" if arrow.broken or arrow.unasked else "-->"
         if arrow.blocked:
             line = "-.-x"
         if arrow.count > 2:
             line += f'|"×{arrow.count}"|'
-        for _ in range(_lines_of(arrow.count)):
-            yield f"  {names[arrow.source]} {line} {names[arrow.target]}"
+        for number in range(_lines_of(arrow.count)):
+            text = arrow.labels[number] if arrow.count <= 2 and arrow.labels else ""
+            lines = "<br/>".join(map(label_text, text.split("\n")))
+            label = f'|"{lines}"|' if text else ""
+            yield f"  {names[arrow.source]} {line}{label} {names[arrow.target]}"
     paints = {
         "op": theme.op,
         "module": theme.module,

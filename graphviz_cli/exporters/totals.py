@@ -41,7 +41,7 @@ def totals(labels: Labels, adjacency: Adjacency) -> Mapping[int, Total]:
             sums[home].parameters += nodes.parameters[node]
             storages[home].update(saved.storages[saved.offsets[node] : saved.offsets[node + 1]])
     for name, annotation in graph.annotations.items():
-        if annotation.combine is Combine.FIRST:
+        if annotation.combine in (Combine.FIRST, Combine.OWN):
             continue
         for node in sorted(annotation.values):
             value = annotation.values[node]
@@ -110,7 +110,9 @@ def _merge(values: dict[str, float | int], name: str, value: float, combine: Com
     if name not in values:
         values[name] = value
     elif combine is Combine.MAX:
-        values[name] = max(values[name], value)
+        # Written so that a NaN stays, whichever side it is on.
+        known = values[name]
+        values[name] = known if known != known or known >= value else value
     else:
         values[name] += value
 

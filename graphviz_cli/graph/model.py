@@ -61,6 +61,9 @@ class Combine(StrEnum):
     SUM = "sum"
     MAX = "max"
     FIRST = "first"
+    """That of the node that represents the others; if it has none, of the first that has one."""
+    OWN = "own"
+    """That of the node that represents the others, or none."""
 
 
 _DTYPE_BYTES = {

@@ -322,6 +322,10 @@ def _combined(annotation: Annotation, new: Sequence[int], order: Sequence[int]) 
     values: dict[int, float | int | str] = {}
     for node, value in sorted(annotation.values.items()):
         block = new[node]
+        if annotation.combine is Combine.OWN:
+            if order[block] == node:
+                values[block] = value
+            continue
         known = values.get(block)
         if known is None or (annotation.combine is Combine.FIRST and order[block] == node):
             values[block] = value

@@ -28,6 +28,9 @@ MODIFIED = "modified"
 KEPT_ON_CTX = "kept-on-ctx"
 """Annotation: attributes of a custom Function's ctx with tensors, which backward never frees."""
 
+OPAQUE = ("CompiledFunctionBackward", "CppNode<")
+"""How the names of ops begin that need not have a gradient for what they take, and do not tell."""
+
 _MOST_CUTS = 8
 """How many of the cuts between a leaf and the root are told."""
 
@@ -75,14 +78,18 @@ def verdicts(graph: Graph, *, parameters_only: bool = False) -> Mapping[int, Ver
     above = _cuts_above(adjacency, cuts, reached, in_root) if cuts else {}
     used = graph.annotations.get(USED)
     unknown = graph.annotations.get(UNKNOWN)
+    hidden = _taken_by_opaque_ops(graph, adjacency)
 
     def verdict(leaf: int) -> Verdict:
         if graph.nodes.kinds[leaf] is NodeKind.CONSTANT:
             return Verdict(Status.FROZEN)
-        if unknown is not None and leaf in unknown.values:
-            return Verdict(Status.UNKNOWN, reason=str(unknown.values[leaf]))
+        if leaf in hidden:
+            reason = f"it is used within {hidden[leaf]}, which hides its ops"
+            return Verdict(Status.UNKNOWN, reason=reason)
         if leaf in reached:
             return Verdict(Status.REACHED)
+        if unknown is not None and leaf in unknown.values:
+            return Verdict(Status.UNKNOWN, reason=str(unknown.values[leaf]))
         if leaf in above:
             joined = tuple(cut for cut in above[leaf] if cut in in_root)
             if joined:
@@ -109,10 +116,26 @@ def verdicts(graph: Graph, *, parameters_only: bool = False) -> Mapping[int, Ver
 
 
 def reached_nodes(graph: Graph) -> set[int]:
-    """The nodes to which a gradient flows from a root; the edges of a cut carry none."""
+    """The nodes to which a gradient flows from a root; none does to a cut or to a constant."""
     cuts = frozenset(graph.nodes.ids(NodeKind.CUT))
     adjacency = _without(graph, cuts) if cuts else Adjacency(graph)
-    return descendants(adjacency, [root.node for root in graph.roots])
+    constants = graph.nodes.ids(NodeKind.CONSTANT)
+    return descendants(adjacency, [root.node for root in graph.roots]).difference(constants)
+
+
+def _taken_by_opaque_ops(graph: Graph, adjacency: Adjacency) -> Mapping[int, str]:
+    """The leaves that are taken by nothing but ops that need not have a gradient for them.
+
+    A compiled region takes all parameters of its modules, and gives none to a detached one.
+    """
+    if not any(name.startswith(OPAQUE) for name in graph.nodes.names.values):
+        return {}
+    found = {}
+    for leaf in graph.nodes.ids(NodeKind.LEAF):
+        takers = {graph.nodes.names[taker] for taker in adjacency.predecessors_of(leaf)}
+        if takers and all(name.startswith(OPAQUE) for name in takers):
+            found[leaf] = min(takers)
+    return found
 
 
 def lost_sight(graph: Graph, adjacency: Adjacency, cuts: Iterable[int]) -> str:

@@ -14,7 +14,7 @@ from graphviz_cli.graph.fates import grouped
 from graphviz_cli.graph.finding import listed
 from graphviz_cli.graph.model import Graph, Node, NodeKind, Role, SourceLocation
 from graphviz_cli.graph.traversal import Adjacency, ancestors, descendants, shortest_path
-from graphviz_cli.graph.verdict import Status, Verdict, lost_sight, verdicts
+from graphviz_cli.graph.verdict import Status, Verdict, lost_sight, reached_nodes, verdicts
 
 _LEAVES = (NodeKind.LEAF, NodeKind.CONSTANT)
 _WIDEST = 44
@@ -97,7 +97,7 @@ class _Teller:
         ]
         self.flowing = Adjacency.of(len(graph.nodes), [s for s, _ in kept], [t for _, t in kept])
         self.roots = list(dict.fromkeys(root.node for root in graph.roots))
-        self.reached = descendants(self.flowing, self.roots)
+        self.reached = reached_nodes(graph)
 
     def leaf(self, leaf: int, pattern: str, leaves: Sequence[int]) -> Explanation:
         """A leaf, which may stand for others of the same fate."""

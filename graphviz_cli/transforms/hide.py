@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from graphviz_cli.graph.model import Annotation, Combine, EdgeTable, Graph, Node, NodeKind
@@ -49,6 +50,7 @@ class Hide:
             before = values.get(view, 0)
             values[view] = 1 + (before if isinstance(before, int) else 0)
         graph = graph.annotated(
+            *owners.largest(),
             Annotation("views", values, combine=Combine.SUM),
             Annotation("through", owners.through(), combine=Combine.FIRST),
         )
@@ -114,6 +116,17 @@ class _Owners:
             texts.setdefault(source, []).append(f"input {input_nr}: {' '.join(passed)}")
         values: dict[int, float | int | str] = {op: ", ".join(said) for op, said in texts.items()}
         return {**values, **(known.values if known else {})}
+
+    def largest(self) -> Iterator[Annotation]:
+        """What is largest among merged nodes, without the views: their numbers are not the op's."""
+        for annotation in self.graph.annotations.values():
+            if annotation.combine is Combine.MAX:
+                kept = {
+                    node: value
+                    for node, value in annotation.values.items()
+                    if self.representatives.get(node) not in annotation.values
+                }
+                yield replace(annotation, values=kept)
 
     def named(self) -> dict[int, Node]:
         """Ops without a name of their own that get that of their first view.

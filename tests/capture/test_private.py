@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import checkpoint
 
@@ -226,3 +227,20 @@ def test_other_hooks_are_no_checkpoint() -> None:
     frame = {"weak_holders": []}
     assert private.checkpoint_frame(lambda packed: frame) is None
     assert private.checkpoint_frame(len) is None
+
+
+class Once(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return x * 2
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        return gradient * 2
+
+
+def test_a_function_that_goes_back_once_is_known_by_its_decorator() -> None:
+    assert private.is_once_differentiable(type(Once.apply(leaf(3)).grad_fn))
+    for other in (Scaled.apply(leaf(3)), leaf(3).exp()):
+        assert not private.is_once_differentiable(type(other.grad_fn))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -14,10 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from graphviz_cli.capture import Request, capture, parse_target
+from graphviz_cli.capture import Request, capture, capture_tensors, parse_target
 from graphviz_cli.capture.names import TensorNames
 from graphviz_cli.graph.model import Graph
-from graphviz_cli.graph.verdict import Status, Verdict, verdicts
+from graphviz_cli.graph.verdict import UNKNOWN, Status, Verdict, verdicts
 from tests.capture.severed import graph_of
 
 Program = Callable[[], tuple[Tensor, dict[str, Any]]]
@@ -82,6 +83,57 @@ class Lora(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.base(x) + x @ self.a @ self.b
+
+
+class Scale(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return (x * weight).detach()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        x, weight = ctx.saved_tensors
+        return grad * weight, grad * x
+
+
+@program()
+def a_custom_function_with_a_parameter():
+    scale, head = nn.Linear(3, 4), nn.Linear(3, 1)
+    y = Scale.apply(data(), scale.weight[:1] + scale.bias.sum())
+    return head(y).mean(), {"scale": scale, "head": head}
+
+
+@program(scale__weight=Status.DROPPED, scale__bias=Status.UNUSED)
+def a_custom_function_whose_result_is_dropped():
+    scale, head = nn.Linear(3, 4), nn.Linear(3, 1)
+    x = data()
+    Scale.apply(x, scale.weight)
+    return head(x).mean(), {"scale": scale, "head": head}
+
+
+@program(first__weight=Status.CUT, first__bias=Status.CUT)
+def a_tensor_written_to_without_gradients():
+    first, head, table = nn.Linear(3, 3), nn.Linear(3, 1), torch.zeros(3)
+    with torch.no_grad():
+        table += first.weight.sum(0) * first.bias
+    return head(data() * table).mean(), {"first": first, "head": head}
+
+
+@program(encoder__0__weight=Status.CUT, encoder__0__bias=Status.CUT)
+def rounded_by_python():
+    encoder, head = net(3, 3), nn.Linear(3, 1)
+    scale = [float(part) for part in encoder(data()).sum(0)]
+    return head(data() * torch.tensor(scale)).mean(), {"encoder": encoder, "head": head}
+
+
+@program(encoder__0__weight=Status.CUT, encoder__0__bias=Status.CUT)
+def only_a_branch_depends_on_it():
+    encoder, head = net(3, 3), nn.Linear(3, 1)
+    y = head(data())
+    if encoder(data()).sum() > 0:
+        y = y * 2
+    return y.mean(), {"encoder": encoder, "head": head}
 
 
 @program(model__base__weight=Status.FROZEN, model__base__bias=Status.FROZEN)
@@ -305,6 +357,92 @@ def frozen_table():
     return head(table(torch.tensor([1, 2]))).mean(), {"table": table, "head": head}
 
 
+def test_a_parameter_inside_and_outside_of_a_checkpoint_is_known_to_be_both():
+    block = net(3, 3)
+
+    def run() -> Tensor:
+        x = data().requires_grad_()
+        return (checkpoint(block, x, use_reentrant=True) + block(x)).mean()
+
+    graph = graph_of(
+        run, lambda: list(block.parameters()), names=lambda: TensorNames([{"b": block}])
+    )
+    within = graph.annotations[UNKNOWN].values
+    found = verdicts(graph, parameters_only=True)
+    assert len(found) == 2 and found.keys() == within.keys()
+    assert {verdict.status for verdict in found.values()} == {Status.REACHED}
+
+
+class Compiled(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.gate = nn.Linear(3, 3), nn.Linear(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x) * self.gate(x).detach()
+
+
+def test_a_compiled_region_tells_nothing_of_its_parameters():
+    head, body = nn.Linear(3, 1), Compiled()
+    loss = head(torch.compile(body, backend="aot_eager")(data())).mean()
+    found = verdicts_by_name(capture_tensors(loss))
+    loss.backward()
+    assert body.gate.weight.grad is None and body.body.weight.grad is not None
+    for part in ("body", "gate"):
+        verdict = found[f"body.{part}.weight"]
+        assert verdict.status is Status.UNKNOWN
+        assert verdict.reason == "it is used within CompiledFunctionBackward, which hides its ops"
+    assert found["head.weight"].status is Status.REACHED
+
+
+@pytest.mark.slow
+def test_an_op_of_a_cpp_extension_tells_nothing_of_the_parameters_of_its_module():
+    if shutil.which("ninja") is None:
+        pytest.skip("building an extension takes ninja")
+    from torch.utils.cpp_extension import load_inline
+
+    extension = load_inline("scaled", CPP, functions=["scaled"])
+
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.given, self.held = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return extension.scaled(x, self.given)
+
+    body, head, spare = nn.Linear(3, 3), nn.Sequential(Scaled()), nn.Linear(3, 1)
+    modules = {"body": body, "head": head, "spare": spare}
+    graph = graph_of(
+        lambda: head(body(data())).mean(),
+        lambda: list(parameters_of(modules).values()),
+        names=lambda: TensorNames([modules]),
+    )
+    found = verdicts_by_name(graph)
+    assert found["body.weight"].status is Status.REACHED
+    assert found["spare.weight"].status is Status.UNUSED
+    assert found["head.0.given"].reason == "it is used within CppNode<Scaled>, which hides its ops"
+    assert found["head.0.held"].reason == "its module calls CppNode<Scaled>, which hides its ops"
+
+
+CPP = """
+#include <torch/extension.h>
+
+struct Scaled : public torch::autograd::Function<Scaled> {
+  static torch::Tensor forward(
+      torch::autograd::AutogradContext* ctx, torch::Tensor x, torch::Tensor by) {
+    return x * by;
+  }
+  static torch::autograd::tensor_list backward(
+      torch::autograd::AutogradContext* ctx, torch::autograd::tensor_list grads) {
+    return {grads[0], torch::Tensor()};
+  }
+};
+
+torch::Tensor scaled(torch::Tensor x, torch::Tensor by) { return Scaled::apply(x, by); }
+"""
+
+
 def verdicts_by_name(graph: Graph) -> dict[str, Verdict]:
     found = verdicts(graph, parameters_only=True)
     return {name: v for leaf, v in found.items() for name in graph.nodes[leaf].names}
@@ -318,7 +456,7 @@ def parameters_of(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
     }
 
 
-@pytest.mark.filterwarnings("ignore:None of the inputs")
+@pytest.mark.filterwarnings("ignore:None of the inputs", "ignore:Converting a tensor")
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_the_verdict_is_what_backward_leaves(name):
     torch.manual_seed(0)

@@ -1,9 +1,14 @@
 """The verdict per leaf, on hand-built graphs."""
 
 import time
+from dataclasses import replace
 
+from graphviz_cli.checks.severed_gradient import SeveredGradient
+from graphviz_cli.graph.fates import fates
 from graphviz_cli.graph.model import Annotation, Graph, NodeKind, Role
-from graphviz_cli.graph.verdict import UNKNOWN, USED, Status, Verdict, verdicts
+from graphviz_cli.graph.verdict import UNKNOWN, USED, Status, Verdict, reached_nodes, verdicts
+from graphviz_cli.reports.explanation import explain, named
+from graphviz_cli.reports.text import fate_text
 from tests.graphs import Builder
 
 
@@ -96,3 +101,41 @@ def test_two_thousand_cuts_above_one_leaf_take_linear_time() -> None:
     verdict = by_name(graph)["w"]
     assert time.perf_counter() - start < 5  # measured: 0.01 s; quadratic: minutes
     assert verdict.is_severed and len(verdict.cuts) == 8
+
+
+def test_a_value_that_goes_on_to_numpy_is_said_to_be_out_of_sight() -> None:
+    b = Builder()
+    w = b.leaf("w", 3)
+    detached = b.cut("detach", b.op("MulBackward0", (3,), w))
+    left = b.cut("numpy", detached)
+    graph = b.build(b.op("MulBackward0", (3,), b.leaf("v", 3)), left)
+    graph = replace(graph, roots=graph.roots[:1])
+    verdict = by_name(graph)["w"]
+    assert [graph.nodes[cut].name for cut in verdict.cuts] == ["detach"]
+    assert not verdict.is_severed
+    assert verdict.reason == "what Python makes of the value after numpy cannot be seen"
+    (fate,) = [fate for fate in fates(graph) if fate.pattern == "w"]
+    assert fate_text(fate, graph) == f"cut: the gradient is lost at detach(), and {verdict.reason}"
+    (finding,) = SeveredGradient().check(graph)
+    assert finding.message.endswith(f"it ends at detach(), and {verdict.reason}.")
+    (explanation,) = explain(graph, named(graph, "w"))
+    assert f"From there on, {verdict.reason}." in explanation.lines[0]
+
+
+def test_a_parameter_that_only_a_compiled_region_takes_is_unknown() -> None:
+    b = Builder()
+    w, v = b.leaf("w", 3), b.leaf("v", 3)
+    graph = b.build(b.op("MulBackward0", (3,), b.op("CompiledFunctionBackward", (3,), w, v), v))
+    assert by_name(graph)["w"] == Verdict(
+        Status.UNKNOWN, reason="it is used within CompiledFunctionBackward, which hides its ops"
+    )
+    assert by_name(graph)["v"] == Verdict(Status.REACHED)
+
+
+def test_a_constant_is_reached_by_no_gradient() -> None:
+    b = Builder()
+    graph = b.build(b.op("MulBackward0", (3,), b.leaf("w", 3), b.constant("x", 3)))
+    (constant,) = graph.nodes.ids(NodeKind.CONSTANT)
+    assert constant not in reached_nodes(graph)
+    (explanation,) = explain(graph, [constant])
+    assert explanation.lines == ("x requires no gradient, so it gets none.",)

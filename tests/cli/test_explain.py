@@ -123,6 +123,16 @@ def test_a_node_of_a_program_is_explained(run, tmp_path: Path) -> None:
     assert missing.returncode == 2 and b"zz" in missing.stderr and not missing.stdout
 
 
+def test_what_was_measured_is_told_of_a_node(run, tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(PROGRAM)
+    text = run("explain", "z", "--in", "net.py", "--backward").stdout.decode()
+    # z = (a + b) * 2b at a = 2, b = 3; the custom Function tells of the same
+    assert "|gradient| 6" in paragraph(text, "inputs") and "gradient: 1" in text
+    values = run("explain", "z", "--in", "net.py", "--probe", "gradient-values").stdout.decode()
+    assert "gradient 6" in paragraph(values, "inputs")
+    assert "gradient 5" in paragraph(values, "inputs")
+
+
 def test_options_for_a_program_need_one(run) -> None:
     ran = run("explain", "MulBackward0", "--step", "2")
     assert ran.returncode == 2 and b"--step needs a program" in ran.stderr

@@ -467,3 +467,11 @@ def test_the_summary_counts_every_captured_op(graph: Graph) -> None:
     assert summary.parameters == sum(node.parameters for node in graph.nodes)
     assert (summary.folded_ops, summary.blocks, summary.hidden_views) == (0, 0, 0)
     assert summary.hidden() == ()
+
+
+def test_an_arrow_from_a_constant_shows_that_no_gradient_flows() -> None:
+    b = Builder()
+    x, w = b.constant("x", 3, role=Role.INPUT), b.leaf("w", 3)
+    diagram = draw(b.build(b.op("MulBackward0", (3,), w, x)), Style())
+    # The parameter is a chip.
+    assert [arrow.unasked for arrow in diagram.arrows] == [True]

@@ -254,3 +254,11 @@ def test_a_hundred_thousand_nodes_are_merged_in_a_second() -> None:
     induced_subgraph(graph, range(0, len(graph.nodes), 2))
     assert time.process_time() - start < 2
     assert len(merged.nodes) == 10_001
+
+
+def test_an_annotation_that_is_a_nodes_own_is_not_taken_from_the_nodes_merged_into_it() -> None:
+    graph = mlp().annotated(Annotation("own", {0: 1.5, 1: 2.5, 3: 3.5}, combine=Combine.OWN))
+    representatives = list(range(len(graph.nodes)))
+    representatives[1], representatives[3] = 0, 2
+    merged = quotient(graph, representatives)
+    assert merged.annotations["own"].values == {0: 1.5}

@@ -312,7 +312,11 @@ def _changed(path: tuple[Any, ...], value: Any) -> bytes:
         (("annotations", "norm", "inputs"), 1, r"annotations\['norm'\].inputs must be an object"),
         (("annotations", "norm", "inputs"), {"12": []}, "which is no node"),
         (("annotations", "norm", "inputs"), {"0": 1}, r"inputs\[0\] must be a list"),
-        (("annotations", "norm", "combine"), "mean", r"combine must be one of sum, max, first"),
+        (
+            ("annotations", "norm", "combine"),
+            "mean",
+            r"combine must be one of sum, max, first, own",
+        ),
     ],
 )
 def test_damage_is_told_with_its_place(path: tuple[Any, ...], value: Any, message: str) -> None:

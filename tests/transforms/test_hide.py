@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 
-from graphviz_cli.graph.model import Graph, Node, NodeKind, Role
+from graphviz_cli.graph.model import Annotation, Combine, Graph, Node, NodeKind, Role
 from graphviz_cli.transforms.hide import Hide
 from tests.graphs import Builder, graphs, linear, mlp, spec, transformer_block
 from tests.transforms.laws import check_is_valid, check_sums_are_kept
@@ -200,3 +200,11 @@ def test_a_long_chain_of_views_is_named_shortly() -> None:
     graph = hidden(b.build(b.op("SumBackward0", (), h)))
     assert graph.annotations["through"].values[0] == "input 0: " + "View " * 6 + "…"
     assert named(graph, "SinBackward0").size == 1001
+
+
+def test_the_largest_gradient_of_an_op_is_not_that_of_a_view_merged_into_it() -> None:
+    graph = mlp()
+    norms = {node.id: 9.0 if node.name == "TBackward0" else 1.0 for node in graph.nodes}
+    measured = hidden(graph.annotated(Annotation("gradient", norms, combine=Combine.MAX)))
+    assert len(measured.nodes) < len(graph.nodes)
+    assert set(measured.annotations["gradient"].values.values()) == {1.0}

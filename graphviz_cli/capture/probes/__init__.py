@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import ClassVar, Protocol
 
 from graphviz_cli.capture.probes.live import LiveBackward
 from graphviz_cli.graph.model import Annotation
-
-DEFAULT: Sequence[str] = ("gradient",)
-"""The probes of a backward pass for which none were named."""
 
 
 class Probe(Protocol):

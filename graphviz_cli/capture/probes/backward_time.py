@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from time import perf_counter
 from typing import Any, ClassVar
 
 from graphviz_cli.capture.probes.live import Gradients, LiveBackward
@@ -23,9 +22,9 @@ class BackwardTime:
     needs_backward: ClassVar[bool] = True
 
     _started: dict[int, Any] = field(default_factory=dict, init=False)
-    _seconds: dict[int, float] = field(default_factory=dict, init=False)
-    _events: dict[int, tuple[Any, Any]] = field(default_factory=dict, init=False)
+    _marks: dict[int, tuple[Any, Any]] = field(default_factory=dict, init=False)
     _on_gpu: set[int] = field(default_factory=set, init=False)
+    _mark: Any = field(default=None, init=False)
 
     def forward(self) -> AbstractContextManager[object]:
         """Nothing is measured there."""
@@ -34,6 +33,9 @@ class BackwardTime:
     @contextmanager
     def backward(self, live: LiveBackward) -> Iterator[None]:
         """Look at the clock before and after each op, closer to it than other probes."""
+        from graphviz_cli.capture.probes.clock import mark
+
+        self._mark = mark
         outputs = live.graph.nodes.outputs
         for node in range(len(live.nodes)):
             if any(spec.device.startswith("cuda") for spec in outputs[node]):
@@ -42,28 +44,15 @@ class BackwardTime:
         yield
 
     def _start(self, node: int, gradients: Gradients) -> None:
-        self._started[node] = _event() if node in self._on_gpu else perf_counter()
+        self._started[node] = self._mark(on_gpu=node in self._on_gpu)
 
     def _stop(self, node: int, inputs: Gradients, outputs: Gradients) -> None:
-        if node in self._on_gpu:
-            self._events[node] = self._started.pop(node), _event()
-        else:
-            self._seconds[node] = perf_counter() - self._started.pop(node)
+        now = self._mark(on_gpu=node in self._on_gpu)
+        self._marks[node] = self._started.pop(node), now
 
     def annotations(self, live: LiveBackward) -> Iterator[Annotation]:
         """The times of all ops that ran, in seconds."""
-        seconds = dict(self._seconds)
-        for node, (start, end) in self._events.items():
-            end.synchronize()
-            seconds[node] = start.elapsed_time(end) / 1000
-        if seconds:
-            yield Annotation("backward-time", dict(sorted(seconds.items())), "s", Combine.SUM)
+        from graphviz_cli.capture.probes.clock import seconds
 
-
-def _event() -> Any:
-    """A mark in the stream in which the op runs."""
-    import torch
-
-    event = torch.cuda.Event(enable_timing=True)
-    event.record()
-    return event
+        values = {node: seconds(*marks) for node, marks in sorted(self._marks.items())}
+        yield Annotation("backward-time", values, "s", Combine.SUM)

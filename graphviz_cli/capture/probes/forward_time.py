@@ -7,7 +7,6 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from time import perf_counter
 from typing import Any, ClassVar
 
 from graphviz_cli.capture.probes.live import LiveBackward
@@ -63,30 +62,36 @@ class ForwardTime:
     def _enter(self, module: Any, args: Any) -> None:
         if threading.get_ident() == self._thread:
             from graphviz_cli.capture import private
+            from graphviz_cli.capture.probes.clock import gpu_is_in_use, mark
 
+            now = mark(on_gpu=gpu_is_in_use())
             parent = self._stack[-1][0] if self._stack else NONE
             self._stack.append((len(self._calls), id(module)))
-            self._calls.append(_Call(parent, private.next_sequence_nr(), _now()))
+            self._calls.append(_Call(parent, private.next_sequence_nr(), now))
 
     def _leave(self, module: Any, args: Any, value: Any) -> None:
         if threading.get_ident() != self._thread:
             return
         from graphviz_cli.capture import private
+        from graphviz_cli.capture.probes.clock import gpu_is_in_use, mark
 
+        now = mark(on_gpu=gpu_is_in_use())
         # A call that an exception ended without running its hooks is still on the stack.
         while self._stack:
             number, called = self._stack.pop()
             if called == id(module):
                 call = self._calls[number]
-                call.end, call.ended = private.next_sequence_nr(), _now()
+                call.end, call.ended = private.next_sequence_nr(), now
                 return
 
     def annotations(self, live: LiveBackward) -> Iterator[Annotation]:
         """For each call that has an op in the graph its time without that of the calls within."""
+        from graphviz_cli.capture.probes.clock import seconds
+
         calls = self._calls
         for call in calls:
             if call.ended is not None:
-                call.seconds = _seconds(call.started, call.ended)
+                call.seconds = seconds(call.started, call.ended)
         own = [call.seconds for call in calls]
         for call in calls:
             if call.parent != NONE and call.ended is not None:
@@ -97,8 +102,7 @@ class ForwardTime:
             if call.ended is not None and number in places:
                 node = places[number]
                 values[node] = values.get(node, 0.0) + max(own[number], 0.0)
-        if values:
-            yield Annotation("forward-time", dict(sorted(values.items())), "s", Combine.SUM)
+        yield Annotation("forward-time", dict(sorted(values.items())), "s", Combine.SUM)
 
     def _places(self, live: LiveBackward) -> dict[int, int]:
         """For each call the last op that it made itself, else the last of a call within it."""
@@ -120,23 +124,3 @@ class ForwardTime:
                 inner[at] = max(inner.get(at, (NONE, NONE)), (number, node))
                 at = calls[at].parent
         return {at: node for at, (_, node) in {**inner, **own}.items()}
-
-
-def _now() -> Any:
-    """The time: on a GPU that is in use a mark in its stream, which does not wait."""
-    import torch
-
-    if not torch.cuda.is_initialized():
-        return perf_counter()
-    event = torch.cuda.Event(enable_timing=True)
-    event.record()
-    return event
-
-
-def _seconds(start: Any, end: Any) -> float:
-    if isinstance(start, float) and isinstance(end, float):
-        return end - start
-    if isinstance(start, float) or isinstance(end, float):
-        return 0.0  # the GPU woke up in between: no clock saw both
-    end.synchronize()
-    return float(start.elapsed_time(end)) / 1000

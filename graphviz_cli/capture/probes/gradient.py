@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 CHANGED = "gradient-changed"
 """Annotation: a node that receives another gradient than what flows to it over the edges."""
 
+_MODULE_HOOK = "BackwardHookFunctionBackward"
+"""What torch puts around a module with a backward hook: it passes the gradient on as it is, and
+then the hook runs (torch/nn/modules/_functions.py)."""
+
 _Key = tuple[int, int]
 """An output of a node: its id and the number."""
 
@@ -134,7 +138,7 @@ class Gradient:
                 yield annotation
         changed = dict(self._changed(live, summaries))
         if changed:
-            yield Annotation(CHANGED, changed)
+            yield Annotation(CHANGED, changed, combine=Combine.FIRST)
 
     def _changed(self, live: LiveBackward, summaries: Sequence[Summary]) -> Iterator[Any]:
         """The nodes that did not receive the sum of what was sent, with a sentence."""
@@ -155,15 +159,25 @@ class Gradient:
                     f"a hook changed the gradient that the {what} receives"
                     + (f": norm {sent[0].norm:.3g} before" if len(sent) == 1 else ""),
                 )
+        for node, sent_rows in sorted(self._sent.items()):
+            if nodes.names[node] != _MODULE_HOOK:
+                continue
+            for place, row in enumerate(sent_rows):
+                arrived = self._arrived.get((node, place))
+                if row is None or arrived is None or row == arrived:
+                    continue
+                if not _agree(summaries[row], [summaries[arrived]], _USUAL_ROUNDING):
+                    yield node, "a backward hook of the module changed the gradient that is sent on"
+                    break
 
 
 def _identity(gradient: Any) -> tuple[object, ...]:
     """Tells a tensor from every other that lives at the same time, and from itself once changed."""
     try:
-        address = gradient.data_ptr()
-    except RuntimeError:  # it has no storage of its own: a sparse or a wrapped tensor
-        return (id(gradient), gradient._version)
-    return address, gradient._version, gradient.dtype, tuple(gradient.shape), gradient.stride()
+        place = gradient.data_ptr(), gradient.dtype, tuple(gradient.shape), gradient.stride()
+    except RuntimeError:  # it has no storage or no shape of its own: sparse, wrapped or nested
+        return id(gradient), gradient._version
+    return *place, gradient._version
 
 
 def _agree(received: Summary, sent: Sequence[Summary], rounding: float) -> bool:
@@ -196,14 +210,14 @@ _Number = Callable[["Summary"], float]
 
 _FACTS: Sequence[tuple[str, Combine, _Number]] = (
     ("gradient", Combine.MAX, lambda s: s.norm),
-    ("gradient-min", Combine.FIRST, lambda s: s.least),
-    ("gradient-max", Combine.FIRST, lambda s: s.largest),
-    ("gradient-mean", Combine.FIRST, lambda s: s.mean),
-    ("gradient-zeros", Combine.FIRST, lambda s: s.share(s.zeros)),
+    ("gradient-min", Combine.OWN, lambda s: s.least),
+    ("gradient-max", Combine.OWN, lambda s: s.largest),
+    ("gradient-mean", Combine.OWN, lambda s: s.mean),
+    ("gradient-zeros", Combine.OWN, lambda s: s.share(s.zeros)),
     ("gradient-nan", Combine.MAX, lambda s: s.share(s.nans)),
     ("gradient-inf", Combine.MAX, lambda s: s.share(s.infinite)),
 )
-"""Of a module that is drawn as one box `first` is that of the op whose result leaves it."""
+"""Of nodes that are drawn as one, `OWN` is that of the op nearest to the root."""
 
 _RARE = frozenset(("gradient-nan", "gradient-inf"))
 

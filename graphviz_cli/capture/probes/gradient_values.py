@@ -8,21 +8,22 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from graphviz_cli.capture.probes.live import Gradients, LiveBackward
-from graphviz_cli.graph.model import Annotation, NodeKind
+from graphviz_cli.graph.model import Annotation, Combine
 
 VALUES = "gradient-values"
 """Annotation: the gradient that a node receives, and that it sends over each edge, as text."""
 
 TENSOR_VALUES = "values"
-"""Annotation: the elements of a leaf, as text."""
+"""Annotation: the elements of a leaf or of an op's result, as text."""
 
 
 @dataclass(slots=True)
 class GradientValues:
-    """The numbers of every gradient, and of every leaf, that has at most `most` elements.
+    """The numbers of every gradient, leaf and result that has at most `most` elements.
 
     For small graphs, as in a lecture: `--backward --show values` puts them on the arrows. They are
-    copied while the backward pass runs; of larger tensors nothing is kept.
+    copied while the backward pass runs; of larger tensors nothing is kept. A result is known where
+    it is a root, or was saved by an op.
     """
 
     needs_backward: ClassVar[bool] = True
@@ -31,7 +32,7 @@ class GradientValues:
 
     _received: dict[int, list[Any]] = field(default_factory=dict, init=False)
     _sent: dict[int, list[Any]] = field(default_factory=dict, init=False)
-    _leaves: dict[int, Any] = field(default_factory=dict, init=False)
+    _tensors: dict[int, Any] = field(default_factory=dict, init=False)
 
     def forward(self) -> AbstractContextManager[object]:
         """Nothing is measured there."""
@@ -40,10 +41,11 @@ class GradientValues:
     @contextmanager
     def backward(self, live: LiveBackward) -> Iterator[None]:
         """Copy every small gradient before and after each op."""
-        kinds = live.graph.nodes.kinds
-        for number, node in enumerate(live.nodes):
-            if kinds[number] is NodeKind.LEAF:
-                self._leaves[number] = self._copied(node.variable)
+        from graphviz_cli.capture.probes.few import known_tensors
+
+        for node, tensor in known_tensors(live):
+            if node not in self._tensors:
+                self._tensors[node] = self._copied(tensor)
         live.observe(self._receive, self._send)
         yield
 
@@ -74,10 +76,12 @@ class GradientValues:
             if any(copy is not None for copy in copies)
         }
         if received or sent:
-            yield Annotation(VALUES, received, inputs=_of_edges(live, sent))
-        leaves = {node: text(copy) for node, copy in self._leaves.items() if copy is not None}
-        if leaves:
-            yield Annotation(TENSOR_VALUES, leaves)
+            yield Annotation(VALUES, received, combine=Combine.OWN, inputs=_of_edges(live, sent))
+        tensors = {
+            node: text(copy) for node, copy in sorted(self._tensors.items()) if copy is not None
+        }
+        if tensors:
+            yield Annotation(TENSOR_VALUES, tensors, combine=Combine.OWN)
 
 
 def _of_edges(

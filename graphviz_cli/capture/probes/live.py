@@ -28,6 +28,8 @@ class LiveBackward:
 
     graph: Graph
     nodes: Sequence[Any] = ()
+    roots: Sequence[Any] = ()
+    """The tensors of `graph.roots`, or autograd's gradient edges in their place."""
     _before: list[Before] = field(default_factory=list)
     _after: list[After] = field(default_factory=list)
 

@@ -44,5 +44,4 @@ class SavedBytes:
                         count += graph.storages[storage].nbytes
             if count:
                 values[node] = count
-        if values:
-            yield Annotation("saved-bytes", dict(sorted(values.items())), "bytes", Combine.SUM)
+        yield Annotation("saved-bytes", dict(sorted(values.items())), "bytes", Combine.SUM)

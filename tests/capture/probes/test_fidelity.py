@@ -116,69 +116,49 @@ def test_the_gradients_of_a_sample_are_those_of_its_own_backward_call(
         )
 
 
-def _gpt2() -> torch.Tensor:
-    config = transformers.GPT2Config(n_layer=2, n_embd=24, n_head=2, vocab_size=50)
-    ids = torch.randint(0, 50, (2, 8))
-    loss: torch.Tensor = transformers.GPT2LMHeadModel(config)(input_ids=ids, labels=ids).loss
-    return loss
+_TEXT = {
+    "vocab_size": 50, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2,
+    "num_attention_heads": 2, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+}  # fmt: skip
+_FEWER_KEYS = {**_TEXT, "num_key_value_heads": 1}
+
+FAMILIES: dict[str, dict[str, Any]] = {
+    "GPT2LMHeadModel": {"vocab_size": 50, "n_layer": 2, "n_embd": 24, "n_head": 2},
+    "LlamaForCausalLM": _FEWER_KEYS,
+    "MistralForCausalLM": _FEWER_KEYS,
+    "MixtralForCausalLM": {**_FEWER_KEYS, "num_local_experts": 4},
+    "Qwen2ForCausalLM": _FEWER_KEYS,
+    "GemmaForCausalLM": {**_FEWER_KEYS, "head_dim": 8},
+    "GPTNeoXForCausalLM": _TEXT,
+    "OPTForCausalLM": {**_TEXT, "ffn_dim": 32, "word_embed_proj_dim": 16},
+    "BertForMaskedLM": _TEXT,
+    "ElectraForMaskedLM": {**_TEXT, "embedding_size": 16},
+    "AlbertForMaskedLM": {**_TEXT, "embedding_size": 16},
+    "T5ForConditionalGeneration": {
+        "vocab_size": 50, "d_model": 16, "d_ff": 32, "num_layers": 2, "num_heads": 2, "d_kv": 8,
+        "decoder_start_token_id": 0, "pad_token_id": 0,
+    },
+    "ViTForImageClassification": {
+        "hidden_size": 24, "intermediate_size": 48, "num_hidden_layers": 2,
+        "num_attention_heads": 2, "image_size": 32, "patch_size": 8,
+    },
+}  # fmt: skip
 
 
-def _llama() -> torch.Tensor:
-    config = transformers.LlamaConfig(
-        hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, vocab_size=50,
-    )  # fmt: skip
-    ids = torch.randint(0, 50, (2, 8))
-    loss: torch.Tensor = transformers.LlamaForCausalLM(config)(input_ids=ids, labels=ids).loss
-    return loss
-
-
-def _bert() -> torch.Tensor:
-    config = transformers.BertConfig(
-        hidden_size=24, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48,
-        vocab_size=50,
-    )  # fmt: skip
-    ids = torch.randint(0, 50, (2, 8))
-    loss: torch.Tensor = transformers.BertForMaskedLM(config)(input_ids=ids, labels=ids).loss
-    return loss
-
-
-def _t5() -> torch.Tensor:
-    config = transformers.T5Config(
-        d_model=16, d_ff=32, num_layers=2, num_heads=2, d_kv=8, vocab_size=50,
-        decoder_start_token_id=0, pad_token_id=0,
-    )  # fmt: skip
-    ids = torch.randint(0, 50, (2, 8))
-    model = transformers.T5ForConditionalGeneration(config)
+def _loss(family: str) -> torch.Tensor:
+    model_type = getattr(transformers, family)
+    model = model_type(model_type.config_class(**FAMILIES[family]))
+    if family.startswith("ViT"):
+        logits: torch.Tensor = model(pixel_values=torch.randn(2, 3, 32, 32)).logits
+        return logits.logsumexp(-1).sum()
+    ids = torch.randint(3, 50, (2, 8))
     loss: torch.Tensor = model(input_ids=ids, labels=ids).loss
     return loss
 
 
-def _vit() -> torch.Tensor:
-    config = transformers.ViTConfig(
-        hidden_size=24, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
-        image_size=32, patch_size=8,
-    )  # fmt: skip
-    model = transformers.ViTForImageClassification(config)
-    logits: torch.Tensor = model(pixel_values=torch.randn(2, 3, 32, 32)).logits
-    return logits.logsumexp(-1).sum()
-
-
-def _mixtral() -> torch.Tensor:
-    config = transformers.MixtralConfig(
-        hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=1, num_local_experts=4, vocab_size=50,
-    )  # fmt: skip
-    ids = torch.randint(0, 50, (2, 8))
-    loss: torch.Tensor = transformers.MixtralForCausalLM(config)(input_ids=ids, labels=ids).loss
-    return loss
-
-
-@pytest.mark.parametrize("make", [_gpt2, _llama, _bert, _t5, _vit, _mixtral])
-def test_the_gradients_of_a_transformer_are_those_of_its_own_backward_call(
-    make: Callable[[], torch.Tensor],
-) -> None:
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_gradients_of_a_transformer_are_those_of_its_own_backward_call(family: str) -> None:
     torch.manual_seed(0)
-    loss = make()
+    loss = _loss(family)
     roots = [RootTensor("loss", loss)]
     assert compare(walk(roots), roots, lambda: loss.backward(retain_graph=True)) > 10

@@ -99,6 +99,19 @@ def test_a_hook_is_marked_where_several_gradients_add_up() -> None:
     assert received(graph, leaf(graph, "y")) == "[4, 12]"
 
 
+@pytest.mark.parametrize("changes", [False, True])
+def test_a_backward_hook_of_a_module_is_marked_if_it_changes_the_gradient(changes: bool) -> None:
+    layer = torch.nn.Linear(2, 2)
+    layer.register_full_backward_hook(
+        lambda module, inputs, outputs: (3 * inputs[0],) if changes else None
+    )
+    x = torch.ones(1, 2, requires_grad=True)
+    graph = measure({"x": x, "layer": layer, "z": layer(x).sum()}, "z")
+    changed = graph.annotations.get("gradient-changed")
+    names = [] if changed is None else [graph.nodes.names[node] for node in changed.values]
+    assert names == (["BackwardHookFunctionBackward"] if changes else [])
+
+
 def test_a_custom_function_is_measured_like_any_op() -> None:
     class Triple(torch.autograd.Function):
         @staticmethod
@@ -246,6 +259,33 @@ def test_nothing_of_ours_is_left_and_the_users_hooks_stay() -> None:
     z.backward()
     assert calls == ["accumulated"]
     assert x.grad is not None and y.grad is not None and (x.grad, y.grad) == (6, 2)
+
+
+def test_a_tensor_subclass_is_asked_nothing_and_a_nested_tensor_has_no_numbers() -> None:
+    asked: list[str] = []
+
+    class Watchful(torch.Tensor):
+        @classmethod
+        def __torch_function__(
+            cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            asked.append(getattr(func, "__name__", ""))
+            return super().__torch_function__(func, types, args, kwargs or {})
+
+    x = torch.ones(2).as_subclass(Watchful).requires_grad_()
+    z = (x * 2).sum()
+    asked.clear()
+    torch.autograd.backward(z, retain_graph=True)
+    plain = list(asked)
+    asked.clear()
+    graph = measure({"x": x, "z": z}, "z")
+    assert asked == plain and received(graph, leaf(graph, "x")) == "[2, 2]"
+
+    parts = [torch.ones(2, requires_grad=True), torch.ones(3, requires_grad=True)]
+    nested = torch.nested.as_nested_tensor(parts)
+    total = torch.nested.to_padded_tensor(nested * 2, 0.0).sum()
+    graph = measure({"first": parts[0], "total": total}, "total")
+    assert received(graph, leaf(graph, "first")) == "[2, 2]"
 
 
 def _net() -> tuple[torch.nn.Module, torch.Tensor]:

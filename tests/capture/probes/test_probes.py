@@ -205,3 +205,17 @@ def test_the_time_of_a_module_call_is_its_own_and_adds_up(tmp_path: Path) -> Non
     assert 0.05 <= by_path["model.slow.0"] < 0.2 and 0.02 <= by_path["model"] < 0.05
     assert by_path["model.quick"] < 0.02
     assert sum(by_path.values()) >= 0.07
+
+
+def test_hooks_after_accumulation_are_found_and_data_is_told_from_none() -> None:
+    from graphviz_cli.capture import private
+    from graphviz_cli.capture.engine import fake_tensors, has_data
+
+    x = torch.ones(2, requires_grad=True)
+    assert private.post_accumulate_hooks(x) is None
+    handle = x.register_post_accumulate_grad_hook(lambda tensor: None)
+    assert len(private.post_accumulate_hooks(x) or ()) == 1
+    handle.remove()
+    with fake_tensors():
+        fake = torch.ones(2)
+    assert has_data(x) and not has_data(fake) and not has_data(torch.ones(2, device="meta"))
