@@ -242,5 +242,5 @@ class Once(torch.autograd.Function):
 
 def test_a_function_that_goes_back_once_is_known_by_its_decorator() -> None:
     assert private.is_once_differentiable(type(Once.apply(leaf(3)).grad_fn))
-    for other in (Scaled.apply(leaf(3)), leaf(3).exp()):
+    for other in (Scaled.apply(leaf(3), leaf(3)), leaf(3).exp()):
         assert not private.is_once_differentiable(type(other.grad_fn))
