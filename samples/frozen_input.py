@@ -1,5 +1,5 @@
-# A tensor that does not require a gradient is no part of the graph, though it is multiplied in.
-# Compare with linear.py: x has vanished, and the product has one edge fewer.
+# A tensor that does not require a gradient is no part of autograd's graph, though it is multiplied
+# in. Compare with linear.py: x is a constant now, and its edge carries no gradient.
 import torch
 
 w = torch.tensor(3.0, requires_grad=True)

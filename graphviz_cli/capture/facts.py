@@ -135,7 +135,10 @@ def _modified(
                 continue
             address = private.address_of_tensor(data)
             origin = None if address is None else recorder.uses.write_to(address)
-            if origin is not None and private.is_stale(saved):
+            if origin is None:
+                continue
+            is_output = not fields.is_custom and private.is_output_stale(node, name)
+            if is_output or private.is_stale(saved):
                 source, _ = attribution.explain(origin)
                 where = "" if source is None else f" at {source.file}:{source.line}"
                 yield node_id, f"{name} was written to in place{where}"

@@ -126,6 +126,21 @@ def is_stale(saved: Any) -> bool:
     return False
 
 
+def is_output_stale(node: Any, name: str) -> bool:
+    """Whether an output that a built-in node saved as `name` was written to since it was saved.
+
+    The handle alone cannot tell: to unpack an output, torch needs the node. Must not be called
+    where a hook is.
+    """
+    if isinstance(getattr(node, f"_raw_saved_{name}", ()), tuple):
+        return False
+    try:
+        getattr(node, f"_saved_{name}")
+    except RuntimeError as error:
+        return "modified by an inplace operation" in str(error)
+    return False
+
+
 def is_torchs_function(node_type: type) -> bool:
     """Whether a custom Function is one of torch's own (checkpoint)."""
     forward_class = getattr(node_type, "_forward_cls", None)

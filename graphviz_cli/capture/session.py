@@ -28,6 +28,7 @@ from graphviz_cli.capture.target import Captured, Request, Target
 from graphviz_cli.capture.walk import walk
 from graphviz_cli.errors import UsageError
 from graphviz_cli.graph.model import Graph, NodeKind, Root
+from graphviz_cli.graph.verdict import UNRECORDED
 
 _UNNAMED = "result"
 
@@ -53,7 +54,11 @@ def capture_target(target: Target, request: Request) -> Captured:
             inputs=seen.inputs,
             step=seen.step,
             partial=seen.failure is not None,
-            notes=(*graph.provenance.notes, *seen.notes),
+            notes=(
+                *graph.provenance.notes,
+                *seen.notes,
+                *(() if request.cuts else (UNRECORDED,)),
+            ),
         )
         graph = replace(graph, provenance=provenance)
         if not request.probes:
@@ -84,7 +89,9 @@ def graph_of(tensors: Sequence[object], names: Sequence[str]) -> Graph:
         raise no_graph(
             "The program", found, grad_enabled=torch.is_grad_enabled(), advice="Pass the loss."
         )
-    return _completed(walk(roots, names=TensorNames([variables])))
+    graph = _completed(walk(roots, names=TensorNames([variables])))
+    notes = (*graph.provenance.notes, UNRECORDED)
+    return replace(graph, provenance=replace(graph.provenance, notes=notes))
 
 
 def _completed(graph: Graph) -> Graph:

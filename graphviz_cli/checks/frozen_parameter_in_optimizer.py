@@ -7,10 +7,7 @@ from typing import ClassVar
 from graphviz_cli.graph.fates import grouped
 from graphviz_cli.graph.finding import Finding, Severity, listed
 from graphviz_cli.graph.model import Graph
-from graphviz_cli.graph.verdict import Status, verdicts
-
-OPTIMIZER = "optimizer"
-"""Annotation: the class of the optimizer that holds a parameter."""
+from graphviz_cli.graph.verdict import OPTIMIZER, Status, verdicts
 
 
 @dataclass(frozen=True, slots=True)

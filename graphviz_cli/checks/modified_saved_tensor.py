@@ -6,9 +6,7 @@ from typing import ClassVar
 
 from graphviz_cli.graph.finding import Finding, Severity
 from graphviz_cli.graph.model import Graph
-
-MODIFIED = "modified"
-"""Annotation: `NAME was written in place at FILE:LINE`, for an op that saved NAME."""
+from graphviz_cli.graph.verdict import MODIFIED
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,7 @@ from typing import ClassVar
 
 from graphviz_cli.graph.finding import Finding, Severity
 from graphviz_cli.graph.model import Graph
-
-KEPT = "kept-on-ctx"
-"""Annotation: the attributes in which a custom Function keeps tensors, as `ctx.x, ctx.y`."""
+from graphviz_cli.graph.verdict import KEPT_ON_CTX
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +21,7 @@ class TensorKeptOnCtx:
 
     def check(self, graph: Graph) -> Iterator[Finding]:
         """One finding for all nodes of a Function that keep the same names."""
-        kept = graph.annotations.get(KEPT)
+        kept = graph.annotations.get(KEPT_ON_CTX)
         places: dict[tuple[str, str], list[int]] = {}
         for node, names in sorted(kept.values.items()) if kept else ():
             places.setdefault((graph.nodes.names[node], str(names)), []).append(node)

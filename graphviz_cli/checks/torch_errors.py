@@ -9,11 +9,11 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from graphviz_cli.checks.modified_saved_tensor import MODIFIED
 from graphviz_cli.drawing.format import shape_text
 from graphviz_cli.graph.cut_words import cut_words
 from graphviz_cli.graph.finding import Finding, Severity
 from graphviz_cli.graph.model import Graph, Node, NodeKind, SavedState, SourceLocation
+from graphviz_cli.graph.verdict import MODIFIED
 
 NAME = "autograd-error"
 """Stands for the name of a check in the findings."""

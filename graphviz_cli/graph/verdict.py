@@ -28,6 +28,9 @@ MODIFIED = "modified"
 KEPT_ON_CTX = "kept-on-ctx"
 """Annotation: attributes of a custom Function's ctx with tensors, which backward never frees."""
 
+UNRECORDED = "Not recorded: where the gradient is lost."
+"""Note in the provenance of a graph that was captured without cuts."""
+
 OPAQUE = ("CompiledFunctionBackward", "CppNode<")
 """How the names of ops begin that need not have a gradient for what they take, and do not tell."""
 
@@ -97,6 +100,8 @@ def verdicts(graph: Graph, *, parameters_only: bool = False) -> Mapping[int, Ver
             return Verdict(
                 Status.CUT, above[leaf], reason=lost_sight(graph, adjacency, above[leaf])
             )
+        if UNRECORDED in graph.provenance.notes:
+            return Verdict(Status.UNKNOWN, reason="where the gradient is lost was not recorded")
         if used is not None and leaf in used.values:
             return Verdict(Status.DROPPED, reason=str(used.values[leaf]))
         if adjacency.predecessors_of(leaf):

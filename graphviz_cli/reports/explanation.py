@@ -14,7 +14,14 @@ from graphviz_cli.graph.fates import grouped
 from graphviz_cli.graph.finding import listed
 from graphviz_cli.graph.model import Graph, Node, NodeKind, Role, SourceLocation
 from graphviz_cli.graph.traversal import Adjacency, ancestors, descendants, shortest_path
-from graphviz_cli.graph.verdict import Status, Verdict, lost_sight, reached_nodes, verdicts
+from graphviz_cli.graph.verdict import (
+    OPTIMIZER,
+    Status,
+    Verdict,
+    lost_sight,
+    reached_nodes,
+    verdicts,
+)
 
 _LEAVES = (NodeKind.LEAF, NodeKind.CONSTANT)
 _WIDEST = 44
@@ -177,7 +184,7 @@ class _Teller:
         be, was, them = ("are", "were", "them") if several else ("is", "was", "it")
         match verdict.status:
             case Status.FROZEN:
-                held = self.graph.annotations.get("optimizer")
+                held = self.graph.annotations.get(OPTIMIZER)
                 text = f"{name} {be} frozen: requires_grad is False, so no gradient is computed."
                 if held is not None and node.id in held.values:
                     text += f" Still, {held.values[node.id]} holds {them}."

@@ -618,9 +618,11 @@ def test_a_write_to_what_an_op_has_saved_is_told_with_its_line(script):
         "z = y.sin()\ny[0] = 5\nloss = z.sum()\nloss.backward()\n"
     )
     modified = graph.annotations["modified"].values
-    ((node, text),) = modified.items()
-    assert graph.nodes.names[node] == "SinBackward0"
-    assert text == "self was written to in place at script.py:5"
+    # One op saved what is written to as its input, the other as its output.
+    assert {graph.nodes.names[node]: text for node, text in modified.items()} == {
+        "SinBackward0": "self was written to in place at script.py:5",
+        "ExpBackward0": "result was written to in place at script.py:5",
+    }
 
 
 class Keeps(torch.autograd.Function):

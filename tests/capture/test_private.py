@@ -244,3 +244,12 @@ def test_a_function_that_goes_back_once_is_known_by_its_decorator() -> None:
     assert private.is_once_differentiable(type(Once.apply(leaf(3)).grad_fn))
     for other in (Scaled.apply(leaf(3), leaf(3)), leaf(3).exp()):
         assert not private.is_once_differentiable(type(other.grad_fn))
+
+
+def test_an_output_that_was_written_to_after_it_was_saved_is_stale() -> None:
+    w = torch.ones(3, requires_grad=True)
+    kept, changed = w.exp(), w.exp()
+    node = changed.grad_fn
+    changed += 1
+    assert private.is_output_stale(node, "result")
+    assert not private.is_output_stale(kept.grad_fn, "result")

@@ -6,7 +6,15 @@ from dataclasses import replace
 from graphviz_cli.checks.severed_gradient import SeveredGradient
 from graphviz_cli.graph.fates import fates
 from graphviz_cli.graph.model import Annotation, Graph, NodeKind, Role
-from graphviz_cli.graph.verdict import UNKNOWN, USED, Status, Verdict, reached_nodes, verdicts
+from graphviz_cli.graph.verdict import (
+    UNKNOWN,
+    UNRECORDED,
+    USED,
+    Status,
+    Verdict,
+    reached_nodes,
+    verdicts,
+)
 from graphviz_cli.reports.explanation import explain, named
 from graphviz_cli.reports.text import fate_text
 from tests.graphs import Builder
@@ -64,6 +72,12 @@ def test_a_used_leaf_whose_result_is_dropped_tells_the_line() -> None:
     unused = next(i for i in graph.nodes.ids(NodeKind.LEAF) if graph.nodes[i].label == "u")
     graph = graph.annotated(Annotation(USED, {unused: "model.py:7"}))
     assert by_name(graph)["u"] == Verdict(Status.DROPPED, reason="model.py:7")
+
+
+def test_nothing_is_called_unused_where_cuts_were_not_recorded() -> None:
+    graph = severed()
+    provenance = replace(graph.provenance, notes=(UNRECORDED,))
+    assert by_name(replace(graph, provenance=provenance))["u"].status is Status.UNKNOWN
 
 
 def test_what_cannot_be_seen_is_unknown_rather_than_unused() -> None:
