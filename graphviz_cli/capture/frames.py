@@ -9,12 +9,12 @@ from __future__ import annotations
 import dis
 import linecache
 from types import CodeType, FrameType
+from typing import Final
 
 from torch.overrides import handle_torch_function
 
 from graphviz_cli.capture import private
 from graphviz_cli.capture.callers import begin, is_library, is_ours, is_torch
-from graphviz_cli.capture.modules import Unsought
 
 
 class Site:
@@ -35,6 +35,12 @@ class Site:
         self.returns = code in _PASSED_ON or _is_returned(code, lasti)
         """The value of the expression goes to the caller as it is."""
 
+
+class Unsought:
+    """Stands for a site that nobody asked for yet."""
+
+
+UNSOUGHT: Final = Unsought()
 
 Origin = tuple[int, Site | None, *tuple[Site, ...]]
 """Where an op comes from: the mask that says what value it gave (`Sources.variables`), the site to

@@ -12,28 +12,19 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import torch
 
+from graphviz_cli.capture.frames import UNSOUGHT, Site, Unsought
 from graphviz_cli.capture.private import module_parts, next_sequence_nr, running_modules
 from graphviz_cli.graph.model import NONE, ModuleCall
-
-if TYPE_CHECKING:
-    from graphviz_cli.capture.frames import Site
 
 Running = tuple[int, int]
 """A call that is running: its index, and the number of the place where its module is called."""
 
 OPEN: Final = 2**62
 """The end of a call that is still running."""
-
-
-class Unsought:
-    """Stands for a place in the user's code that nobody asked for yet."""
-
-
-UNSOUGHT: Final = Unsought()
 
 
 class _Place:
