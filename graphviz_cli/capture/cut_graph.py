@@ -164,6 +164,8 @@ class CutGraph:
                 starts.append(_node_of(source))
                 for key in explained:
                     del missing[key]
+        if self._cuts.has_no_root:
+            self._include(self._newest_end(ids))
         for cut in self._ends:
             if cut.number in self._found:
                 continue
@@ -180,6 +182,13 @@ class CutGraph:
                 for key in explained:
                     del missing[key]
         return starts
+
+    def _newest_end(self, ids: Mapping[Any, int]) -> list[Cut]:
+        """The last cut that the program made of something in the graph, if there is one."""
+        for cut in self._ends:
+            if cut.written is None and any(_node_of(s) in ids for s in cut.sources.values()):
+                return [cut]
+        return []
 
     def _was_used_before(self, cut: Cut, nodes: Sequence[Any], ids: Mapping[Any, int]) -> bool:
         """Whether an op of the graph took a tensor before it was written to behind its back."""

@@ -76,6 +76,8 @@ class Cuts:
         """For each custom Function that is running the parameters that its forward has used."""
         self.horizon = 0
         """Nodes with a smaller sequence number were made before the last backward pass."""
+        self.has_no_root = False
+        """Torch refused to start, as nothing required a gradient: the newest cut may be why."""
         self.uses = Uses(locate)
         self.constants = Constants(self._lineages)
 

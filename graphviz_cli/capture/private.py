@@ -182,6 +182,14 @@ def post_accumulate_hooks(tensor: torch.Tensor) -> dict[Any, Any] | None:
     return hooks
 
 
+def is_refusal(error: BaseException | None) -> bool:
+    """Whether torch raised an error since what backward should start from requires no gradient.
+
+    `torch/csrc/autograd/python_engine.cpp`; the error has no class of its own.
+    """
+    return isinstance(error, RuntimeError) and "does not require grad" in str(error)
+
+
 def is_inside_backward() -> bool:
     """Whether a backward pass is running in this thread (a checkpoint that computes again)."""
     return bool(torch._C._current_graph_task_id() != -1)

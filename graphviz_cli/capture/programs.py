@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from graphviz_cli.capture import private
 from graphviz_cli.capture import roots as choice
 from graphviz_cli.capture.absence import no_graph
 from graphviz_cli.capture.backward import BackwardCall, BackwardCalls
@@ -79,6 +80,9 @@ def observed(
     found = [*outputs, *(_tensors(namespaces) if left.results is None else left.results)]
     if failure is not None:
         found += tensors_of_failure(failure)
+        cuts = recording.attribution.cuts
+        if cuts is not None:
+            cuts.has_no_root = private.is_refusal(failure.__cause__)
     try:
         roots = _asked_for(request.root, found, namespaces)
     except UsageError:

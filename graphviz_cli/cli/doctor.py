@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 import sys
@@ -49,7 +48,6 @@ def doctor() -> tuple[str, int]:
         ("torch", _torch()),
         *rendering,
         ("fonts", "found" if fonts_available() else f"none: PDF and PNG need one\n{font_hint()}"),
-        ("cache", _cache()),
     ]
     width = max(len(name) for name, _ in rows) + 2
     lines = []
@@ -127,16 +125,3 @@ def _device() -> str:
         last = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
         return f"unknown: {last}"
     return done.stdout.strip()
-
-
-def _cache() -> str:
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    try:
-        folder = (Path(base) if base else Path.home() / ".cache") / "graphviz-cli"
-    except RuntimeError:
-        return "none: there is no home folder"
-    place = folder
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    writable = place.is_dir() and os.access(place, os.W_OK | os.X_OK)
-    return f"{folder}" if writable else f"{folder} cannot be written: nothing is kept"

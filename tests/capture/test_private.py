@@ -253,3 +253,11 @@ def test_an_output_that_was_written_to_after_it_was_saved_is_stale() -> None:
     changed += 1
     assert private.is_output_stale(node, "result")
     assert not private.is_output_stale(kept.grad_fn, "result")
+
+
+def test_the_refusal_of_a_root_without_history_is_known_by_its_text() -> None:
+    with pytest.raises(RuntimeError) as refused:
+        torch.ones(()).backward()
+    assert private.is_refusal(refused.value)
+    assert not private.is_refusal(RuntimeError("another"))
+    assert not private.is_refusal(None)

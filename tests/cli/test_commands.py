@@ -70,7 +70,7 @@ def test_what_list_shows_of_options_is_understood(run):
 def test_doctor_tells_what_each_format_uses(run):
     ran = run("doctor")
     text = ran.stdout.decode()
-    for name in (*registry.BUILT_IN["exporters"], "torch", "fonts", "cache"):
+    for name in (*registry.BUILT_IN["exporters"], "torch", "fonts"):
         assert re.search(rf"^[\w, -]*\b{name}\b", text, re.MULTILINE), name
     assert ran.returncode == (5 if "no Graphviz" in text else 0)
 

@@ -31,8 +31,9 @@ CASES = [
     Case(
         "no_history",
         "element 0 of tensors does not require grad",
-        "backward() has nowhere to go",
+        "the gradient is lost at detach() at no_history.py:11",
         12,
+        ("detach",),
     ),
     Case(
         "not_a_scalar",
