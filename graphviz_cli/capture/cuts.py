@@ -77,7 +77,7 @@ class Cuts:
         self.horizon = 0
         """Nodes with a smaller sequence number were made before the last backward pass."""
         self.has_no_root = False
-        """Torch refused to start, as nothing required a gradient: the newest cut may be why."""
+        """Nothing to start from requires a gradient: the newest cut may be why."""
         self.uses = Uses(locate)
         self.constants = Constants(self._lineages)
 

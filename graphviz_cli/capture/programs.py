@@ -96,6 +96,9 @@ def observed(
         roots = choice.sinks(candidates) if left.results is None else choice.preferred(candidates)
     if not roots and not left.results and request.root is None:
         roots = choice.sinks(choice.candidates(("", t) for t in recording.frontier.tensors))
+        if recording.attribution.cuts is not None:
+            # The program's variables carry no graph: what was cut off last may be why.
+            recording.attribution.cuts.has_no_root = bool(found)
     names = _names(recording, [*namespaces, dict(left.results or ())])
     if not roots:
         if failure is not None:

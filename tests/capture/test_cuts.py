@@ -701,3 +701,10 @@ def test_nothing_of_ours_is_left_in_torch():
     graph_of(detached)
     assert vars(nn.Parameter)["__new__"] is new
     assert vars(torch.autograd.Function)["apply"] is apply
+
+
+def test_a_program_whose_variables_carry_no_graph_shows_what_was_cut_off(script):
+    graph = script("import torch\ny = (torch.ones(2, requires_grad=True) * 2).detach()\n")
+    (cut,) = graph.nodes.ids(NodeKind.CUT)
+    assert graph.nodes[cut].name == "detach"
+    assert graph.nodes[cut].source.line == 2
