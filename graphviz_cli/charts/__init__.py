@@ -1,0 +1,1 @@
+"""Charts: what `watch` has measured as text, SVG, HTML or JSON; one file each."""
