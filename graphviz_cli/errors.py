@@ -50,3 +50,11 @@ class RendererError(GraphvizCliError):
     """Graphviz is missing, failed, or took too long."""
 
     exit_code = 5
+
+
+class LayoutTimeoutError(RendererError):
+    """Graphviz took too long; `dot` is the text that it was given, for a layout by hand."""
+
+    def __init__(self, message: str, *, hint: str, dot: bytes) -> None:
+        super().__init__(message, hint=hint)
+        self.dot = dot

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from graphviz_cli.errors import UsageError
 
-Kind = Literal["exporters", "transforms", "checks", "reports", "probes"]
+Kind = Literal["exporters", "transforms", "checks", "reports", "probes", "charts"]
 
 BUILT_IN: Mapping[Kind, Mapping[str, str]] = {
     "exporters": {
@@ -35,6 +35,7 @@ BUILT_IN: Mapping[Kind, Mapping[str, str]] = {
     "transforms": {
         "hide": "graphviz_cli.transforms.hide:Hide",
         "focus": "graphviz_cli.transforms.focus:Focus",
+        "gather": "graphviz_cli.transforms.gather:Gather",
         "repeats": "graphviz_cli.transforms.repeats:Repeats",
         "fold": "graphviz_cli.transforms.fold:Fold",
     },
@@ -55,6 +56,10 @@ BUILT_IN: Mapping[Kind, Mapping[str, str]] = {
         "saved-bytes": "graphviz_cli.checks.saved_bytes:SavedBytes",
         "node-count": "graphviz_cli.checks.node_count:NodeCount",
         "forbidden-op": "graphviz_cli.checks.forbidden_op:ForbiddenOp",
+        "non-finite": "graphviz_cli.checks.non_finite:NonFinite",
+        "zero-gradient": "graphviz_cli.checks.zero_gradient:ZeroGradient",
+        "vanishing-gradient": "graphviz_cli.checks.vanishing_gradient:VanishingGradient",
+        "exploding-gradient": "graphviz_cli.checks.exploding_gradient:ExplodingGradient",
     },
     "reports": {
         "text": "graphviz_cli.reports.text:Text",
@@ -69,6 +74,14 @@ BUILT_IN: Mapping[Kind, Mapping[str, str]] = {
         "backward-time": "graphviz_cli.capture.probes.backward_time:BackwardTime",
         "forward-time": "graphviz_cli.capture.probes.forward_time:ForwardTime",
         "saved-bytes": "graphviz_cli.capture.probes.saved_bytes:SavedBytes",
+        "output": "graphviz_cli.capture.probes.output:Output",
+        "saved-range": "graphviz_cli.capture.probes.saved_range:SavedRange",
+    },
+    "charts": {
+        "text": "graphviz_cli.charts.text:Text",
+        "svg": "graphviz_cli.charts.svg:Svg",
+        "html": "graphviz_cli.charts.html:Html",
+        "json": "graphviz_cli.charts.json:Json",
     },
 }
 
@@ -114,22 +127,22 @@ def plugin_type(kind: Kind, name: str) -> type:
     )
 
 
-def exporter_for_suffix(suffix: str) -> str:
-    """The name of the exporter that writes files with a suffix such as `.svg`.
+def name_for_suffix(kind: Literal["exporters", "charts"], suffix: str) -> str:
+    """The name of the plug-in that writes files with a suffix such as `.svg`.
 
     Raises UsageError with the known suffixes if there is none.
     """
     name = suffix.removeprefix(".").lower()
-    if name in BUILT_IN["exporters"]:
+    if name in BUILT_IN[kind]:
         return name
     suffixes: dict[str, str] = {}
     # Ours first: to ask the other distributions costs tens of milliseconds.
-    for known in (list(BUILT_IN["exporters"]), names("exporters")):
-        for exporter in known:
-            suffixes.setdefault(plugin_type("exporters", exporter).suffix, exporter)  # type: ignore[attr-defined]
+    for known in (list(BUILT_IN[kind]), names(kind)):
+        for plugin in known:
+            suffixes.setdefault(plugin_type(kind, plugin).suffix, plugin)  # type: ignore[attr-defined]
         if suffix.lower() in suffixes:
             return suffixes[suffix.lower()]
-    missing = f"No exporter writes files that end in {suffix!r}."
+    missing = f"No {kind[:-1]} writes files that end in {suffix!r}."
     raise UsageError(
         missing if suffix else "The file has no suffix.",
         hint=f"Known: {' '.join(suffixes)}; or choose the format with -f.",

@@ -79,7 +79,7 @@ def test_a_wrong_option_is_told_with_what_would_be_right(
 
 
 def test_a_suffix_finds_its_exporter_in_any_case() -> None:
-    assert registry.exporter_for_suffix(".SVG") == "svg"
+    assert registry.name_for_suffix("exporters", ".SVG") == "svg"
 
 
 def test_a_docstring_is_split_into_title_and_advice() -> None:

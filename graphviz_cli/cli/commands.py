@@ -32,6 +32,11 @@ COMMANDS: tuple[Entry, ...] = (
         "graphviz_cli.cli.why",
     ),
     Entry(
+        "watch",
+        "Run a whole script and follow every backward call: loss, gradients, graph.",
+        "graphviz_cli.cli.watch",
+    ),
+    Entry(
         "explain",
         "What a backward op computes and saves; a plug-in; or a node of a graph.",
         "graphviz_cli.cli.explain",

@@ -6,11 +6,18 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from graphviz_cli.cli.options import CHECK_OPTIONS, ENVIRONMENT_PREFIX, OPTIONS, Option
+from graphviz_cli.cli.options import (
+    CHECK_OPTIONS,
+    ENVIRONMENT_PREFIX,
+    OPTIONS,
+    WATCH_OPTIONS,
+    Option,
+)
 from graphviz_cli.cli.streams import reason
 from graphviz_cli.errors import UsageError
 
 _TABLE = "graphviz-cli"
+_ALL = (*OPTIONS, *CHECK_OPTIONS, *WATCH_OPTIONS)
 
 
 def file_defaults(folder: Path) -> dict[str, Any]:
@@ -32,7 +39,7 @@ def file_defaults(folder: Path) -> dict[str, Any]:
 
 def check_environment(environment: Mapping[str, str]) -> None:
     """Raise UsageError for a variable of ours that sets nothing."""
-    known = {option.variable for option in (*OPTIONS, *CHECK_OPTIONS)}
+    known = {option.variable for option in _ALL}
     for name in sorted(environment):
         if name.startswith(ENVIRONMENT_PREFIX) and name not in known:
             raise UsageError(f"The variable {name} sets no option.", hint=_similar(name, known))
@@ -48,7 +55,7 @@ def _values(path: Path, data: bytes) -> dict[str, Any]:
     table = tools.get(_TABLE, {}) if isinstance(tools, dict) else {}
     if not isinstance(table, dict):
         raise UsageError(f"tool.{_TABLE} in {path} is no table.", hint=f"[tool.{_TABLE}]")
-    options = {option.key: option for option in (*OPTIONS, *CHECK_OPTIONS)}
+    options = {option.key: option for option in _ALL}
     values: dict[str, Any] = {}
     for key, value in table.items():
         if key not in options:

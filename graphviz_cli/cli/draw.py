@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 from graphviz_cli.cli import output
@@ -18,7 +20,7 @@ from graphviz_cli.cli.report import report, say_finding
 from graphviz_cli.cli.request import Request, Result, Shown
 from graphviz_cli.cli.streams import Streams
 from graphviz_cli.cli.threads import limit_the_wait
-from graphviz_cli.errors import GraphvizCliError
+from graphviz_cli.errors import GraphvizCliError, LayoutTimeoutError
 from graphviz_cli.graph.finding import Severity, marked
 from graphviz_cli.graph.model import Graph
 
@@ -87,6 +89,8 @@ def write_results(request: Request, graph: Graph, streams: Streams, clock: Clock
         except GraphvizCliError as error:
             report(streams, error)
             status = status or error.exit_code
+            if isinstance(error, LayoutTimeoutError):
+                _write_text_beside(result, error.dot, streams)
             continue
         clock.lap(f"drawing {result.destination.name}")
         _say_written(result.destination, drawn, streams)
@@ -108,6 +112,22 @@ def _export(result: Result, graph: Graph, streams: Streams) -> bytes:
     for warning in caught:
         streams.note(f"note: {warning.message}")
     return data
+
+
+def _write_text_beside(result: Result, dot: bytes, streams: Streams) -> None:
+    """Leave what Graphviz was given where the picture should have been, if that is a file."""
+    destination = result.destination
+    if destination.path is None:
+        return
+    # Named so that it is no file of the user's own.
+    name, path = (f"{place}.dot" for place in (destination.name, destination.path))
+    try:
+        output.write(output.Destination(name, Path(path)), dot, streams)
+    except GraphvizCliError as error:
+        report(streams, error)
+        return
+    command = ["dot", f"-T{result.exporter.suffix[1:]}", "-o", destination.name, name]
+    streams.note(f"wrote {name} for a layout of your own: {shlex.join(command)}")
 
 
 def _say_written(destination: output.Destination, shown: Shown, streams: Streams) -> None:

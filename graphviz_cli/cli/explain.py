@@ -34,6 +34,7 @@ _USES = {
     "checks": "graphviz-cli check TARGET -c {}",
     "reports": "graphviz-cli check TARGET --report {}",
     "probes": "--probe {}",
+    "charts": "graphviz-cli watch TARGET -f {}, or -o FILE{}",
 }
 """How a plug-in of a kind is asked for; the suffix of an exporter follows its name."""
 

@@ -57,7 +57,8 @@ def _load(target: str) -> Graph:
     raise UsageError("Cannot read stdin: it is closed.")
 
 
-def _capture(program: Program, streams: Streams, clock: Clock) -> Obtained:
+def load_torch(program: Program, streams: Streams, clock: Clock) -> None:
+    """Import what runs a program. Raises UsageError where torch cannot be imported."""
     try:
         with (
             progress(streams, "loading torch"),
@@ -71,7 +72,12 @@ def _capture(program: Program, streams: Streams, clock: Clock) -> Obtained:
             f"torch cannot be imported: {error}", hint="graphviz-cli doctor says what is installed."
         ) from error
     clock.lap("loading torch")
+
+
+def _capture(program: Program, streams: Streams, clock: Clock) -> Obtained:
     from graphviz_cli import capture
+
+    load_torch(program, streams, clock)
 
     with Warned() as warned:
         try:

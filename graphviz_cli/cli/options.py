@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 Kind = Literal["text", "list", "path", "format", "whole", "seconds", "positive", "depth", "flag"]
-Section = Literal["What to run", "Output", "View", "General", "Check"]
+Section = Literal["What to run", "Output", "View", "General", "Check", "Watch"]
 
 ENVIRONMENT_PREFIX = "GRAPHVIZ_CLI_"
 
@@ -289,3 +289,22 @@ CHECK_OPTIONS: tuple[Option, ...] = (
     ),
 )
 """The options that `check` has besides those on what to run."""
+
+WATCH_OPTIONS: tuple[Option, ...] = (
+    Option(
+        ("--every",),
+        "Watch",
+        "Measure each N-th backward call only. [default: 1]",
+        value="N",
+        kind="positive",
+        default=1,
+    ),
+    Option(
+        ("--until",),
+        "Watch",
+        "Stop the program once its N-th backward call is done. [default: its end]",
+        value="N",
+        kind="positive",
+    ),
+)
+"""The options that `watch` has besides."""

@@ -67,7 +67,7 @@ class View:
             smaller = registry.plugin_type("transforms", name)(**options).apply(graph)
             if option is None:
                 before = len(smaller.nodes)
-            elif len(smaller.nodes) < len(graph.nodes):
+            elif len(smaller.nodes) < len(graph.nodes) and option not in undo:
                 undo.insert(0, option)
             graph = smaller
         return Shown(graph, before, tuple(undo))
@@ -79,7 +79,9 @@ class View:
         if self.module:
             yield None, "focus", {"module": self.module}
         if self.repeats:
+            yield "--no-repeats", "gather", {"inputs": "same"}
             yield "--no-repeats", "repeats", {}
+            yield "--no-repeats", "gather", {}
         size = {"unit": unit, "budget": _BUDGETS[unit]}
         if self.fold:
             undo = "--fold ''" if self.depth == "all" else "--depth all --fold ''"
@@ -226,7 +228,7 @@ def _exporter(chosen: str | None, place: Destination, timeout: float | None) -> 
     elif place.path is None:
         text = "tree"
     else:
-        text = registry.exporter_for_suffix(place.path.suffix)
+        text = registry.name_for_suffix("exporters", place.path.suffix)
     exporter = registry.create("exporters", text)
     if timeout is not None and any(f.name == "timeout" for f in dataclasses.fields(exporter)):
         return dataclasses.replace(exporter, timeout=timeout)

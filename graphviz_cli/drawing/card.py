@@ -243,7 +243,12 @@ class Cards:
     def _repeats(self, node: Node) -> int:
         if node.kind is NodeKind.MODULE and node.module is not None:
             return self.graph.modules[node.module].repeats
-        return 1
+        cuts = self.graph.annotations.get("cuts")
+        count = cuts.values.get(node.id) if cuts and node.kind is NodeKind.CUT else None
+        if not isinstance(count, int):
+            return 1
+        factor = self._factor(node)
+        return count if count % factor else count // factor
 
     def _factor(self, node: Node) -> int:
         """How many equal things the node stands for: the repeats of the calls around it."""

@@ -285,7 +285,8 @@ class _Drawing:
             blocked=made.kind is NodeKind.CUT,
         )
         # An edge of a module stands for many inputs: a number would say nothing.
-        uses = "" if used.kind is NodeKind.MODULE else f" as {', '.join(map(visible, inputs))}"
+        told = ", ".join(map(visible, dict.fromkeys(inputs)))
+        uses = "" if used.kind is NodeKind.MODULE else f" as {told}"
         lines = [shortened(f"{arrow.source} → {arrow.target}{uses}", 200)]
         if arrow.views:
             lines.append(f"{counted(arrow.views, 'view op')} hidden here")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
+from functools import lru_cache
 
 from graphviz_cli.graph.model import TensorSpec
 
@@ -101,6 +103,33 @@ def shortened(text: str, limit: int) -> str:
         return text
     tail = (limit - 1) // 2
     return f"{text[: limit - 1 - tail]}…{text[len(text) - tail :]}"
+
+
+def display_width(text: str) -> int:
+    """How many columns of a terminal a text takes: wide characters two, combining ones none."""
+    if text.isascii():
+        return len(text)
+    return sum(map(_character_width, text))
+
+
+def cut_text(text: str, room: int, more: str) -> str:
+    """The text in at most `room` columns of a terminal, ending in an ellipsis if it was cut."""
+    if display_width(text) <= room:
+        return text
+    kept, used = [], display_width(more)
+    for character in text:
+        used += _character_width(character)
+        if used > room:
+            break
+        kept.append(character)
+    return "".join(kept) + more if room >= display_width(more) else ""
+
+
+@lru_cache(4096)
+def _character_width(character: str) -> int:
+    if unicodedata.category(character) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in ("W", "F") else 1
 
 
 def _scaled(value: float, units: tuple[str, ...], *, decimals: int) -> tuple[float, str]:

@@ -20,7 +20,7 @@ _SHORT = {"time": ("backward-time", "forward-time")}
 
 # Nuñez, Anderton, Renslow: Optimizing colormaps with consideration for color vision deficiency
 # (PLoS ONE, 2018), in ten steps.
-_CIVIDIS = (
+CIVIDIS = (
     "#00204C", "#00336F", "#39486B", "#575C6D", "#707173",
     "#8A8779", "#A69D75", "#C4B56C", "#E4CF5B", "#FFEA46",
 )  # fmt: skip
@@ -83,8 +83,8 @@ class Heat:
         to_scale, _ = self._scale()
         low, high = to_scale(self.low), to_scale(self.high)
         share = (to_scale(value) - low) / (high - low) if high > low else 1.0
-        step = min(len(_CIVIDIS) - 1, max(0, round(share * (len(_CIVIDIS) - 1))))
-        return Tint(_CIVIDIS[step], "#111111" if step >= _FIRST_BRIGHT else "#FFFFFF")
+        step = min(len(CIVIDIS) - 1, max(0, round(share * (len(CIVIDIS) - 1))))
+        return Tint(CIVIDIS[step], "#111111" if step >= _FIRST_BRIGHT else "#FFFFFF")
 
 
 def heat_of(graph: Graph, name: str) -> Heat:

@@ -29,6 +29,9 @@ class Summary:
     folded_modules: int
     hidden_views: int
     """View ops hidden in the op whose output they view, those in folded modules not counted."""
+    cuts: int
+    """Cuts of which several are drawn as one."""
+    drawn_cuts: int
     blocks: int
     """Equal blocks that are drawn once for several of them."""
     drawn_blocks: int
@@ -40,7 +43,7 @@ class Summary:
     def facts(self) -> tuple[str, ...]:
         """What follows the title, one fact each."""
         size = f"{counted(self.nodes, 'node')}, {counted(self.edges, 'edge')}"
-        if self.folded_ops or self.hidden_views or self.blocks:
+        if self.folded_ops or self.hidden_views or self.cuts or self.blocks:
             size = f"{counted(self.ops, 'backward op')}, drawn as {counted(self.nodes, 'node')}"
         facts = [size]
         if self.parameters:
@@ -57,6 +60,8 @@ class Summary:
             hidden.append(f"{counted(self.folded_ops, 'op')} folded into {modules} (--depth all)")
         if self.hidden_views:
             hidden.append(f"{counted(self.hidden_views, 'view op')} hidden (--show views)")
+        if self.cuts:
+            hidden.append(f"{self.cuts:,} cuts drawn as {self.drawn_cuts:,} (--no-repeats)")
         if self.blocks:
             once = f"{self.blocks:,} equal blocks drawn as {self.drawn_blocks:,}"
             hidden.append(f"{once} (--no-repeats)")
@@ -67,9 +72,8 @@ def summarise(graph: Graph) -> Summary:
     """Count a graph, in one pass over its columns."""
     nodes, provenance = graph.nodes, graph.provenance
     folded = nodes.ids(NodeKind.MODULE)
-    views = graph.annotations.get("views")
-    functions = () if views is None else views.values.items()
-    function_kind = NodeKind.FUNCTION
+    views = _counts(graph, "views", NodeKind.FUNCTION)
+    cuts = _counts(graph, "cuts", NodeKind.CUT)
     repeats = [graph.modules[call].repeats for call in _calls(graph)]
     marks = []
     if provenance.estimated:
@@ -85,16 +89,23 @@ def summarise(graph: Graph) -> Summary:
         held=held_bytes(graph),
         folded_ops=sum(nodes.sizes[node] for node in folded),
         folded_modules=len(folded),
-        hidden_views=sum(
-            count
-            for node, count in functions
-            if isinstance(count, int) and nodes.kinds[node] is function_kind
-        ),
+        hidden_views=sum(views),
+        cuts=sum(cuts),
+        drawn_cuts=len(cuts),
         blocks=sum(count for count in repeats if count > 1),
         drawn_blocks=sum(count > 1 for count in repeats),
         vectors=_shown(provenance.vectors),
         marks=tuple(marks),
     )
+
+
+def _counts(graph: Graph, name: str, kind: NodeKind) -> list[int]:
+    """The values of an annotation that counts what was merged, at the nodes of a kind."""
+    known, kinds = graph.annotations.get(name), graph.nodes.kinds
+    values = {} if known is None else known.values
+    return [
+        count for node, count in values.items() if isinstance(count, int) and kinds[node] is kind
+    ]
 
 
 def _shown(vectors: tuple[str, ...]) -> tuple[str, ...]:

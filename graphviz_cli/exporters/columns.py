@@ -28,7 +28,7 @@ from graphviz_cli.graph.model import (
     held_bytes,
 )
 
-_TOLD_OTHERWISE = frozenset({"views", "differs", "carried", "used", "unknown"})
+_TOLD_OTHERWISE = frozenset({"views", "cuts", "differs", "carried", "used", "unknown"})
 """Annotations that the trees tell in their own way."""
 
 

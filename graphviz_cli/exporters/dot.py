@@ -151,7 +151,9 @@ class _Writer:
         times = f" ×{cluster.repeats}" if cluster.repeats > 1 else ""
         label = self._font(cluster.title + times, _TITLE, bold=True)
         if cluster.note:
-            label += "  " + self._font(cluster.note, _TEXT, theme.dim)
+            # On one line with the name it would reach the arrows, which enter in the middle.
+            end = '<br align="left"/>'
+            label += f"{end}{self._font(cluster.note, _TEXT, theme.dim)}{end}"
         opening, closing = "", "}"
         if times:
             # A second panel looks out from behind the first.

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from graphviz_cli import registry
-from graphviz_cli.errors import RendererError
+from graphviz_cli.errors import LayoutTimeoutError, RendererError
 
 _INSTALLERS = {
     # Program that is there: what installs Graphviz, what installs fonts.
@@ -86,7 +86,8 @@ class Engine:
     def lay_out(self, text: str, *, timeout: float) -> Layout:
         """Find a place for everything in a DOT text.
 
-        Raises RendererError if Graphviz fails or is not done after `timeout` seconds.
+        Raises RendererError if Graphviz fails, LayoutTimeoutError if it is not done after `timeout`
+        seconds.
         """
         if self.kind == "dot":
             command = [self.path, "-Kdot", "-Tsvg", "-Tdot"]
@@ -206,10 +207,11 @@ def _run(command: Sequence[str], data: bytes, timeout: float) -> bytes:
             out, complaints = child.communicate(data, timeout=timeout)
         except subprocess.TimeoutExpired as error:
             _end(child)
-            raise RendererError(
+            raise LayoutTimeoutError(
                 f"Graphviz was not done after {timeout:g} s.",
                 hint="Draw less: --depth 2, --fold GLOB or --module GLOB; or give it more time: "
-                "--timeout SECONDS. -o graph.dot writes the text for a layout of your own.",
+                "--timeout SECONDS.",
+                dot=data,
             ) from error
         except BaseException:
             _end(child)

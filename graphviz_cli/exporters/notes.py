@@ -44,6 +44,7 @@ class Notes:
         self._differs = self._annotation("differs")
         self._changed = self._annotation("gradient-changed")
         self._carried = self._annotation("carried")
+        self._cuts = self._annotation("cuts")
         self._places = self._annotation("used")
         self._doubts = self._annotation("unknown")
         self._has_several = [len(outputs) > 1 for outputs in graph.nodes.outputs.values]
@@ -111,7 +112,7 @@ class Notes:
         if kind is NodeKind.MODULE:
             tone = Tone.MODULE
         elif kind is NodeKind.CUT:
-            label, tone = self.mark("cut") + label, Tone.CUT
+            label, tone = self.mark("cut") + label + self._number(node), Tone.CUT
             facts.append("the gradient ends here")
             source = self._graph.nodes.sources[node]
             if source is not None and "places of cuts" in self._show:
@@ -175,7 +176,7 @@ class Notes:
             if self._has_several[outputs[target]]:
                 name += f"[{self._graph.edges.output_nrs[edge]}]"
             names.append(name)
-        if self._kinds[node] is NodeKind.MODULE:
+        if self._kinds[node] in (NodeKind.MODULE, NodeKind.CUT):
             # Many edges of a module come from the same place; which inputs they are is inside it.
             names = list(dict.fromkeys(names))
             if names in ([], [self.glyphs.previous]):
@@ -184,6 +185,13 @@ class Notes:
             names[_MOST_INPUTS:] = [f"and {len(names) - _MOST_INPUTS:,} more"]
         self.used.add("inputs")
         return f"{self.glyphs.inputs} {', '.join(names) or 'nothing'}"
+
+    def _number(self, cut: int) -> str:
+        """How many cuts of one expression a cut stands for, in each of the calls around it."""
+        count, factor = self._cuts.get(cut), self.labels.factor(self._graph.nodes.modules[cut])
+        if not isinstance(count, int) or count == factor:
+            return ""
+        return f" {self.glyphs.times}{count if count % factor else count // factor:,}"
 
     def _root(self, node: int) -> str:
         shown = self.labels.variables.get(node, ())

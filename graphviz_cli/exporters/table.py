@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache, lru_cache
+from functools import cache
 from itertools import repeat
 from typing import NamedTuple
+
+from graphviz_cli.drawing.format import cut_text, display_width
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,33 +160,6 @@ def table_lines(lines: Sequence[Line], columns: Sequence[TableColumn], medium: M
     heads = [_pad(c.header, _width(c), is_right=c.is_right) for c in columns]
     header = " " * indent + "".join(_painted(head, Tone.DIM, medium) for head in heads)
     return list(map(str.rstrip, (header, *rows)))
-
-
-def display_width(text: str) -> int:
-    """How many columns of a terminal a text takes: wide characters two, combining ones none."""
-    if text.isascii():
-        return len(text)
-    return sum(map(_character_width, text))
-
-
-def cut_text(text: str, room: int, more: str) -> str:
-    """The text in at most `room` columns of a terminal, ending in an ellipsis if it was cut."""
-    if display_width(text) <= room:
-        return text
-    kept, used = [], display_width(more)
-    for character in text:
-        used += _character_width(character)
-        if used > room:
-            break
-        kept.append(character)
-    return "".join(kept) + more if room >= display_width(more) else ""
-
-
-@lru_cache(4096)
-def _character_width(character: str) -> int:
-    if unicodedata.category(character) in ("Mn", "Me", "Cf"):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in ("W", "F") else 1
 
 
 def _label_widths(lines: Sequence[Line]) -> list[int]:

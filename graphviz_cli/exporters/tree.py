@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from graphviz_cli.drawing.format import cut_text, display_width
 from graphviz_cli.drawing.style import Arrangement, Style
 from graphviz_cli.drawing.summary import summarise
 from graphviz_cli.exporters.columns import Subjects, column_names, columns
@@ -18,8 +19,6 @@ from graphviz_cli.exporters.table import (
     UNICODE,
     Medium,
     Tone,
-    cut_text,
-    display_width,
     table_lines,
 )
 from graphviz_cli.exporters.totals import Total, totals

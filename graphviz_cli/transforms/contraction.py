@@ -21,6 +21,7 @@ from graphviz_cli.graph.model import (
 from graphviz_cli.graph.operations import quotient
 from graphviz_cli.graph.pruning import pruned
 from graphviz_cli.transforms.outline import LATEST
+from graphviz_cli.transforms.viewed import Shape, shape_leaving
 
 _MOST_INPUTS = 20
 """Inputs of the program stay visible, unless there are more."""
@@ -91,6 +92,8 @@ class _Contraction:
         leaves = [kind in (NodeKind.LEAF, NodeKind.CONSTANT) for kind in kinds.values]
         self.is_leaf = bytearray(map(leaves.__getitem__, kinds.codes))
         self.unread: list[int] = []
+        self.shapes: dict[tuple[int, int], set[Shape]] = {}
+        """In which shapes each tensor that leaves a unit does so."""
         self.units = array("i", [*unit_of_call, NONE])
         self.units = array("i", map(self.units.__getitem__, graph.nodes.modules))
         self._place_leaves()
@@ -108,7 +111,7 @@ class _Contraction:
         described = {
             nodes[0]: self._described(unit, nodes, outputs[unit]) for unit, nodes in members.items()
         }
-        graph = self._without_inputs(self._renumbered(members, outputs))
+        graph = self._without_inputs(self._renumbered(members, outputs), members)
         if self.unread:
             graph = graph.annotated(self._unreached())
         described.update(self._rehomed())
@@ -164,13 +167,17 @@ class _Contraction:
         graph, units = self.source, self.units
         edges = graph.edges
         leaving: dict[int, set[tuple[int, int]]] = {unit: set() for unit in members}
-        for source, target, output_nr in zip(edges.sources, edges.targets, edges.output_nrs):
+        rows = enumerate(zip(edges.sources, edges.targets, edges.output_nrs))
+        for row, (source, target, output_nr) in rows:
             unit = units[target]
             if unit != NONE and units[source] != unit:
                 leaving[unit].add((target, output_nr))
+                shapes = self.shapes.setdefault((target, output_nr), set())
+                shapes.add(shape_leaving(graph, row, unit))
         for root in graph.roots:
             if units[root.node] != NONE:
                 leaving[units[root.node]].add((root.node, root.output_nr))
+                self.shapes.pop((root.node, root.output_nr), None)
         numbers = graph.nodes.sequence_nrs
         return {
             unit: {
@@ -190,7 +197,9 @@ class _Contraction:
         for node, output_nr in outputs:
             known = nodes.outputs[node]
             # A CUT or a leaf may have no outputs of its own: nothing is known of the tensor.
-            specs.append(known[output_nr] if output_nr < len(known) else TensorSpec(None, "", ""))
+            spec = known[output_nr] if output_nr < len(known) else TensorSpec(None, "", "")
+            shapes = self.shapes.get((node, output_nr), ())
+            specs.append(replace(spec, shape=next(iter(shapes))) if len(shapes) == 1 else spec)
         order = [nodes.sequence_nrs[m] for m in members if nodes.sequence_nrs[m] != NONE]
         return Node(
             members[0],
@@ -247,17 +256,36 @@ class _Contraction:
         edges = EdgeTable(*(array("i", map(column.__getitem__, rows)) for column in columns))
         return replace(graph, edges=edges, roots=roots)
 
-    def _without_inputs(self, graph: Graph) -> Graph:
-        """What is said of an op's inputs, or of the op that feeds the next repetition, is lost."""
+    def _without_inputs(self, graph: Graph, members: dict[int, list[int]]) -> Graph:
+        """What is said of an op's inputs is lost, and what passes between blocks within a unit."""
         changed = []
         for name, known in graph.annotations.items():
             values, inputs = known.values, known.inputs
             if name in ("carried", "through"):
                 values = {node: v for node, v in values.items() if self.units[node] == NONE}
+            if name == "carried":
+                values = {**values, **self._carried(known, members)}
             inputs = {node: facts for node, facts in inputs.items() if self.units[node] == NONE}
             if len(values) < len(known.values) or len(inputs) < len(known.inputs):
                 changed.append(replace(known, values=values, inputs=inputs))
         return graph.annotated(*changed)
+
+    def _carried(self, known: Annotation, members: dict[int, list[int]]) -> dict[int, str]:
+        """What the units pass from one of the equal blocks around them to the next."""
+        said: dict[int, set[str]] = {}
+        for op, text in known.values.items():
+            unit = self.units[op]
+            if unit != NONE and not self._is_repeated_within(op, unit):
+                said.setdefault(members[unit][0], set()).update(str(text).split(", "))
+        return {node: ", ".join(sorted(texts)) for node, texts in said.items()}
+
+    def _is_repeated_within(self, op: int, unit: int) -> bool:
+        """Whether an op belongs to equal blocks that are in the unit, or are the unit itself."""
+        calls = self.source.modules
+        call = self.source.nodes[op].module
+        while call is not None and calls[call].repeats == 1 and call != unit:
+            call = calls[call].parent
+        return call is not None and calls[call].repeats > 1
 
     def _unreached(self) -> Annotation:
         known = self.source.annotations.get("unreached")

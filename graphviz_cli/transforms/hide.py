@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from graphviz_cli.graph.model import Annotation, Combine, EdgeTable, Graph, Node, NodeKind
 from graphviz_cli.graph.operations import quotient
+from graphviz_cli.transforms.viewed import viewed
 
 # Ops that give the same elements in another arrangement: by view, by copy (clone, and what
 # functionalization makes of views), and for nested tensors.
@@ -23,6 +24,11 @@ _THROUGH = re.compile(r"input (\d+): ([^,]*)")
 
 _LATE = 2**31
 _MOST_NAMED = 6
+
+
+def is_view(name: str) -> bool:
+    """Whether an op of this name gives the elements that it takes, in another arrangement."""
+    return _VIEW.fullmatch(name) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,7 @@ class Hide:
             *owners.largest(),
             Annotation("views", values, combine=Combine.SUM),
             Annotation("through", owners.through(), combine=Combine.FIRST),
+            viewed(graph, owners.representatives, owners.made_from),
         )
         representatives = array("i", range(len(graph.nodes)))
         for view, owner in owners.representatives.items():

@@ -59,8 +59,15 @@ class _Pattern:
         if piece.startswith("["):
             negated = piece.startswith("[!")
             members = re.escape(piece[2 if negated else 1 : -1]).replace(r"\-", "-")
-            return f"[{'^' if negated else ''}{members}]"
+            expression = f"[{'^' if negated else ''}{members}]"
+            try:
+                re.compile(expression)
+            except re.error:  # no characters, or a range that ends before it begins
+                return re.escape(piece)
+            return expression
         first, last = map(int, piece.split(".."))
+        if first > last:
+            return re.escape(piece)
         self.bounds.append((first, last))
         return r"(\d+(?:\.\.\d+)?)"
 

@@ -42,6 +42,28 @@ def test_an_option_changes_the_picture_and_shows_in_it(run, saved, arguments, pa
     assert re.search(pattern, ran.stdout)
 
 
+def test_the_cuts_of_a_loop_are_one_and_its_steps_too_unless_all_are_wanted(run, tmp_path):
+    lines = [
+        "import torch",
+        "gate = torch.ones(3, requires_grad=True)",
+        "scores, y = gate.softmax(0), 0.0",
+        "for k in range(10):",
+        "    weight = torch.ones(3, requires_grad=True)",
+        "    y = y + weight * scores * (scores.argmax() == k)",
+        "y.sum().backward()",
+    ]
+    (tmp_path / "experts.py").write_text("\n".join(lines))
+    ran = run("experts.py")
+    shown = ran.stdout.decode()
+    assert shown.count("the gradient ends here") == 1
+    assert "✂ integer output ×10" in shown
+    assert "10 cuts drawn as 1 (--no-repeats)" in shown
+    assert "step 1..9 ×9" in shown
+    assert ran.stderr.decode().count("--no-repeats") == 1
+    ran = run("experts.py", "--no-repeats")
+    assert ran.stdout.decode().count("the gradient ends here") == 10
+
+
 @pytest.mark.parametrize(
     ("arguments", "pattern"),
     [
@@ -113,6 +135,23 @@ def test_a_layout_that_takes_too_long_is_given_up(run, saved, tmp_path):
     assert ran.returncode == 5
     assert b"error: Graphviz was not done after 0.5 s." in ran.stderr
     assert (tmp_path / "net.dot").exists() and not (tmp_path / "net.svg").exists()
+
+
+def test_what_was_to_be_laid_out_for_too_long_is_left_beside(run, saved, tmp_path):
+    path = fake_dot(tmp_path, "exec sleep 60")
+    (tmp_path / "my net.dot").write_text("the user's own")
+    ran = run(saved, "-o", "my net.svg", "--timeout", "0.5", env={"PATH": path})
+    assert (tmp_path / "my net.svg.dot").read_bytes() == run(saved, "-f", "dot").stdout
+    assert (tmp_path / "my net.dot").read_text() == "the user's own"
+    command = ran.stderr.decode().partition("wrote my net.svg.dot for a layout of your own: ")[2]
+    assert command.splitlines()[0] == "dot -Tsvg -o 'my net.svg' 'my net.svg.dot'"
+
+
+def test_a_layout_on_stdout_that_takes_too_long_writes_no_file(run, saved, tmp_path):
+    path = fake_dot(tmp_path, "exec sleep 60")
+    before = set(tmp_path.iterdir())
+    assert run(saved, "-f", "svg", "--timeout", "0.5", env={"PATH": path}).returncode == 5
+    assert set(tmp_path.iterdir()) == before
 
 
 def test_a_graphviz_that_fails_leaves_the_old_file(run, saved, tmp_path):

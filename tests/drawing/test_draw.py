@@ -143,6 +143,24 @@ def test_a_cut_is_dashed_and_lets_nothing_past() -> None:
     assert not next(a for a in diagram.arrows if (a.source, a.target) == ("Mul", "Sub")).broken
 
 
+def test_a_cut_that_stands_for_several_says_how_many() -> None:
+    graph = graphs.cut()
+    (cut,) = graph.nodes.ids(NodeKind.CUT)
+    diagram = draw(graph.annotated(Annotation("cuts", {cut: 50}, combine=Combine.SUM)), PLAIN)
+    assert box_of(diagram, "detach").repeats == 50
+    assert diagram.hidden == ("50 cuts drawn as 1 (--no-repeats)",)
+
+
+def test_a_cut_in_repeated_blocks_says_how_many_there_are_in_one_of_them() -> None:
+    b = Builder()
+    w = b.leaf("w", 4)
+    cut = b.cut("detach", w, b.module("h.0..11", "Block", repeats=12))
+    graph = b.build(b.op("AddBackward0", (4,), w, cut))
+    counted = {graph.nodes.ids(NodeKind.CUT)[0]: 96}
+    diagram = draw(graph.annotated(Annotation("cuts", counted, combine=Combine.SUM)), PLAIN)
+    assert box_of(diagram, "detach").repeats == 8
+
+
 def test_nothing_beyond_a_cut_carries_a_gradient() -> None:
     b = Builder()
     w = b.leaf("w", 3)

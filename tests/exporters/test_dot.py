@@ -15,7 +15,7 @@ from graphviz_cli.drawing.draw import draw
 from graphviz_cli.drawing.format import shortened, visible
 from graphviz_cli.drawing.style import THEMES, Direction, Style
 from graphviz_cli.exporters.dot import Dot, dot_text, html_text, quoted_text
-from graphviz_cli.graph.model import Annotation, Graph
+from graphviz_cli.graph.model import Annotation, Graph, Role
 from tests import graphs
 from tests.graphs import HOSTILE_NAMES, hostile_text
 
@@ -192,3 +192,17 @@ def test_thousands_of_nested_panels_are_no_recursion() -> None:
         call = b.module(f"m{depth}", "M", call)
     text = Dot().export(b.build(b.op("SinBackward0", (2,), b.leaf("w", 2), module=call)), Style())
     assert text.count(b"subgraph") == 3000
+
+
+@needs_dot
+def test_no_arrow_crosses_the_name_of_a_narrow_panel() -> None:
+    b = graphs.Builder()
+    h = b.op("SinBackward0", (4, 8, 16), b.leaf("x", 4, 8, 16, role=Role.INPUT))
+    norm = b.module("norm_1", "LayerNorm")
+    h = b.op("NativeLayerNormBackward0", (4, 8, 16), h, module=norm)
+    drawn = read_back(Dot().export(b.build(h), Style()).decode())
+    panel = next(item for item in drawn["objects"] if "norm_1" in texts_of(item))
+    middle, width = float(panel["lp"].split(",")[0]), 72 * float(panel["lwidth"])
+    arrow = next(edge for edge in drawn["edges"] if drawn["objects"][edge["head"]]["id"] != "Sin")
+    points = re.findall(r"([\d.]+),[\d.]+", arrow["pos"])
+    assert middle + width / 2 < min(map(float, points))

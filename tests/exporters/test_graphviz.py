@@ -14,8 +14,9 @@ import pytest
 
 from graphviz_cli.drawing.draw import draw
 from graphviz_cli.drawing.style import THEMES, Style
-from graphviz_cli.errors import RendererError
+from graphviz_cli.errors import LayoutTimeoutError, RendererError
 from graphviz_cli.exporters import engine as engine_module
+from graphviz_cli.exporters.dot import Dot
 from graphviz_cli.exporters.engine import Engine, find_engine, fonts_available, require_engine
 from graphviz_cli.exporters.graphviz import Pdf, Png, RenderingWarning, Svg
 from tests import graphs
@@ -184,10 +185,11 @@ def test_a_layout_that_takes_too_long_is_ended(engine: Engine) -> None:
         ops.append(b.op("StackBackward0", (2,), *ops[-60:]))
     graph = b.build(ops[-1])
     start = time.perf_counter()
-    with pytest.raises(RendererError, match=r"not done after 0\.5 s") as raised:
+    with pytest.raises(LayoutTimeoutError, match=r"not done after 0\.5 s") as raised:
         Svg(timeout=0.5).export(graph, Style())
     assert time.perf_counter() - start < 10
     assert "--timeout" in (raised.value.hint or "")
+    assert raised.value.dot == Dot().export(graph, Style())
 
 
 @posix_only

@@ -22,7 +22,7 @@ def test_no_style_changes_the_data() -> None:
 
 def test_the_registry_finds_both_text_formats_by_their_suffix() -> None:
     for suffix, plugin in ((".json", Json), (".txt", Tree)):
-        name = registry.exporter_for_suffix(suffix)
+        name = registry.name_for_suffix("exporters", suffix)
         exporter = registry.create("exporters", name)
         assert type(exporter) is plugin
         assert (exporter.suffix, exporter.binary) == (suffix, False)

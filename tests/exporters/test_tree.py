@@ -230,6 +230,20 @@ def test_a_leaf_behind_a_cut_gets_no_gradient_and_the_cut_is_shown() -> None:
     assert "✂ the gradient ends" in text(cut()).splitlines()[-1]
 
 
+def test_a_cut_that_stands_for_several_says_how_many_and_names_each_input_once() -> None:
+    b = Builder()
+    call = b.module("h.0..1", "Block", repeats=2)
+    y = b.op("MulBackward0", (4,), b.leaf("w", 4))
+    lost = b.cut("detach", y, call)
+    b.edges.append(b.edges[-1])
+    graph = b.build(b.op("SubBackward0", (4,), y, lost, module=call), names=("z",))
+    counted = Annotation("cuts", {graph.nodes.ids(NodeKind.CUT)[0]: 6}, combine=Combine.SUM)
+    shown = text(graph.annotated(counted)).splitlines()
+    assert next(row for row in shown if "✂ detach ×3 " in row).endswith("ends here  ← MulBackward0")
+    assert "6 cuts drawn as 1 (--no-repeats)" in shown[-1]
+    assert "cuts" not in shown[1]
+
+
 def test_a_cut_says_where_it_is_also_where_no_column_does() -> None:
     b = Builder()
     call = b.module("head", "Head")

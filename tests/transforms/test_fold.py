@@ -145,6 +145,37 @@ def test_what_passes_between_repetitions_is_not_said_of_a_folded_block() -> None
     assert dict(graph.annotations["carried"].values) == {}
 
 
+def test_a_folded_module_in_a_repeated_block_keeps_the_marks_of_what_passes() -> None:
+    graph = folded(Repeats().apply(stack(12)), Fold(depth=2))
+    carried = graph.annotations["carried"].values
+    assert {graph.nodes[node].label: text for node, text in carried.items()} == {
+        "h.0..11.norm": "from the one before",
+        "AddBackward0": "from the one before, to the next one",
+    }
+
+
+def test_the_marks_of_several_ops_are_joined_and_those_of_inner_blocks_dropped() -> None:
+    b = Builder()
+    block = b.module("h.0..3", "Block", repeats=4)
+    unit = b.module("h.0..3.mlp", "Mlp", block)
+    loop = b.module("h.0..3.mlp.step 0..8", "", unit, repeats=9)
+    x = b.op("SinBackward0", (4,), b.leaf("x", 4), module=unit)
+    x = b.op("TanhBackward0", (4,), x, module=loop)
+    graph = b.build(b.op("CosBackward0", (4,), x, module=unit))
+    ids = {node.name: node.id for node in graph.nodes}
+    carried = {
+        ids["SinBackward0"]: "from the one before",
+        ids["TanhBackward0"]: "from the one before, to the next one",
+        ids["CosBackward0"]: "to the next one",
+    }
+    graph = graph.annotated(Annotation("carried", carried))
+    inner = Fold(depth=2).apply(graph)
+    assert len(inner.annotations["carried"].values) == 2
+    assert dict(Fold(depth=1).apply(graph).annotations["carried"].values) == {
+        0: "from the one before, to the next one"
+    }
+
+
 def test_a_pattern_closes_calls_and_leaves_the_others_open() -> None:
     graph = folded(stack(4), Fold(depth="all", fold="h.1..2|*norm"))
     closed = {node.label for node in graph.nodes if node.kind is NodeKind.MODULE}
@@ -406,6 +437,41 @@ def test_a_linear_layer_with_its_views_is_one_op_with_two_chips() -> None:
     y = linear(b, "fc", b.leaf("x", 2, 3, role=Role.INPUT), (2, 3, 4), top)
     graph = Fold().apply(Hide().apply(b.build(y)))
     assert boxes(graph) == 2
+
+
+def test_a_folded_module_has_the_shape_that_its_last_views_give() -> None:
+    b = Builder()
+    top = b.module("", "Net")
+    attention = b.module("attention", "Attention", top)
+    inner = b.module("attention.project", "Linear", attention)
+    x = b.op("ViewBackward0", (4, 8), b.leaf("x", 1, 4, 8), module=inner)
+    y = b.op("AddmmBackward0", (4, 6), x, module=inner)
+    y = b.op("ViewBackward0", (1, 4, 6), y, module=inner)
+    y = b.op("ViewBackward0", (1, 4, 2, 3), y, module=attention)
+    y = b.op("TransposeBackward0", (1, 2, 4, 3), y, module=attention)
+    y = b.op("ExpandBackward0", (5, 2, 4, 3), y, module=top)
+    graph = Hide().apply(b.build(b.op("SinBackward0", (5, 2, 4, 3), y, module=top)))
+    assert node_of(graph, "AddmmBackward0").outputs == (spec(4, 6),)
+    shapes = {
+        depth: [n.outputs for n in folded(graph, Fold(depth=depth)).nodes if n.parameters or n.size]
+        for depth in (0, 1, 2)
+    }
+    assert shapes[2][1] == (spec(1, 4, 6),)
+    assert shapes[1][1] == (spec(1, 2, 4, 3),)
+    assert shapes[0] == [(spec(5, 2, 4, 3),)]
+
+
+def test_a_folded_module_read_through_different_views_has_the_shape_before_them() -> None:
+    b = Builder()
+    inner = b.module("a", "A")
+    y = b.op("AddmmBackward0", (4, 6), b.leaf("x", 4, 6), module=inner)
+    b.op("CosBackward0", (4, 6), y, module=inner)
+    views = [b.op("ViewBackward0", shape, y, module=inner) for shape in ((2, 12), (24,))]
+    for read in (views, (views[0], y)):
+        graph = Hide().apply(b.build(b.op("StackBackward0", (24,), *read)))
+        assert node_of(folded(graph, Fold(depth=0, fold="a")), "a").outputs == (spec(4, 6),)
+    graph = Hide().apply(b.build(b.op("StackBackward0", (24,), views[0], views[0])))
+    assert node_of(folded(graph, Fold(depth=0, fold="a")), "a").outputs == (spec(2, 12),)
 
 
 def test_facts_about_single_inputs_do_not_outlive_the_op() -> None:

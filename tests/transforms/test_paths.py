@@ -47,6 +47,12 @@ def test_the_variable_of_a_script_may_be_left_out() -> None:
     assert matching_calls(calls, "net") == {0}
 
 
+@pytest.mark.parametrize("text", ["[]", "[!]", "a[z-a]", "h.3..1"])
+def test_brackets_and_ranges_that_mean_nothing_stand_for_themselves(text: str) -> None:
+    calls = [ModuleCall(path, "M", None) for path in (text, "z", "a")]
+    assert matching_calls(calls, text) == {0}
+
+
 @given(st.text(max_size=20), st.text(max_size=20))
 def test_any_text_can_be_a_pattern(pattern: str, path: str) -> None:
     matching_calls([ModuleCall(path, "M", None)], pattern)
