@@ -6,12 +6,30 @@ without it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from graphviz_cli.capture.target import Captured, Request, Target, parse_target
+from graphviz_cli.capture.target import (
+    Captured,
+    Request,
+    Target,
+    Watched,
+    WatchPlan,
+    parse_target,
+)
+from graphviz_cli.graph.history import Step
 from graphviz_cli.graph.model import Graph
 
-__all__ = ["Captured", "Request", "Target", "capture", "capture_tensors", "parse_target"]
+__all__ = [
+    "Captured",
+    "Request",
+    "Target",
+    "WatchPlan",
+    "Watched",
+    "capture",
+    "capture_tensors",
+    "parse_target",
+    "watch",
+]
 
 
 def capture(target: Target, request: Request | None = None) -> Captured:
@@ -39,3 +57,20 @@ def capture_tensors(*tensors: object, names: Sequence[str] = ()) -> Graph:
     from graphviz_cli.capture.session import graph_of
 
     return graph_of(tensors, names)
+
+
+def watch(
+    target: Target, request: Request, plan: WatchPlan, told: Callable[[Step], None]
+) -> Watched:
+    """Run a whole program and measure its backward calls.
+
+    `told` is called after each that is measured, when it is not known yet what becomes of its
+    gradients (`Step.clipped`, `Step.kept`). Ctrl-C and a failure of the program end the run, and
+    what was measured until then is in the result. Nothing of ours is left in the process.
+
+    Raises UsageError if the target is no program, NoGraphError if it made no backward call, and
+    TargetError or KeyboardInterrupt if it was ended before the first.
+    """
+    from graphviz_cli.capture.watching import watch_target
+
+    return watch_target(target, request, plan, told)

@@ -11,10 +11,10 @@ import sys
 import threading
 import weakref
 from array import array
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import torch
 from torch.nn.modules.module import (
@@ -29,6 +29,9 @@ from graphviz_cli.capture.number_line import NumberLine
 from graphviz_cli.capture.source import CHANGED, Sources
 from graphviz_cli.capture.torch_calls import NAMELESS, TorchCalls
 from graphviz_cli.graph.model import NONE, Column, ModuleCall, SourceLocation
+
+_MOST_CALLS: Final = 20_000
+"""So many calls are noted before the older half is dropped."""
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value", bound=Hashable)
@@ -63,14 +66,13 @@ class Attribution:
         self._thread: int | None = None
         self._paused_at = 0
         """How deep the module call is within which torch calls are not noted."""
+        self._known = [0, 0]
+        """How many module calls and torch calls there were when `forget` was last called."""
 
     def __enter__(self) -> Self:
         self._thread = threading.get_ident()
         _running.add(self)
-        self._handles = [
-            register_module_forward_pre_hook(self._enter_module),
-            register_module_forward_hook(self._leave_module, always_call=True),
-        ]
+        self._watch_modules()
         if self._torch_calls is not None:
             self._torch_calls.watch()
         return self
@@ -83,10 +85,37 @@ class Attribution:
     ) -> None:
         if self._torch_calls is not None:
             self._torch_calls.unwatch()
-        for handle in self._handles:
-            handle.remove()
+        self._unwatch_modules()
         self._module_calls.leave_all()
         self.rest()
+
+    def _watch_modules(self) -> None:
+        self._handles = [
+            register_module_forward_pre_hook(self._enter_module),
+            register_module_forward_hook(self._leave_module, always_call=True),
+        ]
+
+    def _unwatch_modules(self) -> None:
+        while self._handles:
+            self._handles.pop().remove()
+
+    def pause(self) -> None:
+        """Note nothing until `resume`, and cost nothing.
+
+        Within a torch call, of which `backward` is one, the torch calls cannot be left alone yet.
+        """
+        if threading.get_ident() == self._thread:
+            self._unwatch_modules()
+            if self._torch_calls is not None:
+                self._torch_calls.pause()
+
+    def resume(self) -> None:
+        """End a pause, if there is one."""
+        if threading.get_ident() == self._thread and not self._handles:
+            self._watch_modules()
+            self._module_calls.forget_interrupted()
+            if self._torch_calls is not None:
+                self._torch_calls.resume()
 
     def rest(self) -> None:
         """Note nothing more, whatever torch still calls."""
@@ -94,6 +123,30 @@ class Attribution:
         if self._torch_calls is not None:
             self._torch_calls.thread = None
         _running.discard(self)
+
+    def forget(self) -> None:
+        """Drop the older half of what was noted, if it is much; to be called after a backward pass.
+
+        What was noted since `forget` was last called stays: graphs for several backward passes can
+        be made before the first of them.
+        """
+        for number, calls in enumerate((self._module_calls, self._torch_calls)):
+            if calls is not None:
+                count = len(calls.ends)
+                keep = max(count - self._known[number], _MOST_CALLS // 2)
+                if keep < count > _MOST_CALLS:
+                    calls.forget(keep)
+                self._known[number] = len(calls.ends)
+
+    @property
+    def called(self) -> Iterator[torch.nn.Module]:
+        """The modules that were called and are alive."""
+        return self._module_calls.called
+
+    @property
+    def strangers(self) -> list[torch.nn.Module]:
+        """Those of them that no other owned that was running."""
+        return self._module_calls.strangers
 
     def _enter_module(self, module: torch.nn.Module, args: Any) -> None:
         if threading.get_ident() == self._thread:

@@ -1,4 +1,4 @@
-"""Where a program enters autograd's engine, and how it is stopped there."""
+"""Where a program enters autograd's engine."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from dis import opmap
+from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -15,8 +14,9 @@ import torch
 from torch.autograd.graph import GradientEdge
 
 from graphviz_cli.capture import private
-from graphviz_cli.capture.callers import is_library, outward, starting_points
+from graphviz_cli.capture.callers import is_library, outward, starting_points, variables_of
 from graphviz_cli.capture.live import visit
+from graphviz_cli.capture.stopping import ProgramStopped, end_insistence, stopping
 
 Output = torch.Tensor | GradientEdge
 
@@ -24,13 +24,6 @@ Output = torch.Tensor | GradientEdge
 def node_of(output: Output) -> Any:
     """The backward op that made a tensor, or None."""
     return output.node if isinstance(output, GradientEdge) else output.grad_fn
-
-
-class ProgramStopped(BaseException):
-    """Ends the user's program once its graph was taken.
-
-    No Exception, so that `except Exception` lets it pass.
-    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,22 +39,47 @@ class BackwardCall:
     """What each output's Jacobian is multiplied with."""
 
 
-class BackwardCalls:
-    """Watches all calls of the engine in this process, and stops the program at the N-th.
+@dataclass(frozen=True, slots=True)
+class EngineCall:
+    """A call of the engine that counts, still to be made."""
+
+    outputs: tuple[Output, ...]
+    arguments: tuple[Any, ...]
+    """What follows: vectors, retain_graph, create_graph, inputs, allow_unused."""
+    accumulates: bool
+    """Into `.grad`; otherwise the gradients are its result."""
+    frame: FrameType
+    """Where it was called."""
+    run: Callable[[], Any]
+
+    @property
+    def vectors(self) -> tuple[torch.Tensor | None, ...]:
+        """What the outputs' Jacobians are multiplied with; empty where that was left open."""
+        return tuple(self.arguments[0] or ()) if self.arguments else ()
+
+    @property
+    def keeps_graph(self) -> bool:
+        """Something of the graph stays for another call."""
+        return any(self.arguments[1:3])
+
+    @property
+    def inputs(self) -> tuple[Any, ...]:
+        """What alone gets a gradient; empty if all leaves do."""
+        return tuple(self.arguments[3]) if len(self.arguments) > 3 else ()
+
+
+class EngineCalls:
+    """Stands between a program and autograd's engine.
 
     Within the block the function through which each Python call of `backward()` and `grad()` goes
-    is ours. Calls within a running backward pass (the recomputation of a checkpoint) or a
-    `torch.func` transform do not count, nor do those of child processes, nor calls that torch
-    refuses because nothing requires a gradient. After each call that is not taken, and leaves
-    nothing of its graph, `passed` is called.
+    is ours, and `called` decides what becomes of it. Calls within a running backward pass (the
+    recomputation of a checkpoint) or a `torch.func` transform do not count, nor do those of child
+    processes, nor calls that torch refuses because nothing requires a gradient.
     """
 
-    def __init__(self, step: int, passed: Callable[[], None] | None = None) -> None:
+    def __init__(self) -> None:
         self.count = 0
-        self.taken: BackwardCall | None = None
         self.stopped = False
-        self._step = step
-        self._passed = passed
         self._process = os.getpid()
         self._lock = threading.Lock()
         self._replaced: list[tuple[Any, str, Any]] = []
@@ -85,30 +103,27 @@ class BackwardCalls:
             setattr(place, name, original)
         self._replaced.clear()
         threading.excepthook = self._excepthook
-        if isinstance(sys.gettrace(), _Insistence):
-            sys.settrace(None)
+        end_insistence()
+
+    def called(self, call: EngineCall) -> Any:
+        """Make a call, or do not, and give its result. Calls may come from several threads."""
+        raise NotImplementedError
+
+    def stop(self, call: EngineCall) -> ProgramStopped:
+        """What to raise in place of the call's result to end the program."""
+        was_stopped, self.stopped = self.stopped, True
+        return stopping(call.frame, in_handlers=was_stopped)
 
     def _watching(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def run_backward(outputs: Sequence[Output], *args: Any, **options: Any) -> Any:
-            if not self._counts(outputs):
+            def run() -> Any:
                 return original(outputs, *args, **options)
-            with self._lock:
-                self.count += 1
-                due = self.taken is None and self.count == self._step
-                if due:
-                    vectors = tuple(args[0]) if args and args[0] is not None else ()
-                    call = _backward_call(tuple(outputs), sys._getframe(1))
-                    self.taken = replace(call, vectors=vectors)
-            if self.taken is None:
-                result = original(outputs, *args, **options)
-                if self._passed is not None and not any(args[1:3]):
-                    self._passed()
-                return result
-            if due and self.count > 1 and _is_freed(outputs):
-                # Torch raises where an earlier call has freed what it needs: the user's to see.
-                original(outputs, *args, **options)
-            was_stopped, self.stopped = self.stopped, True
-            raise _stop(sys._getframe(1), in_handlers=was_stopped)
+
+            if not self._counts(outputs):
+                return run()
+            accumulates = bool(options.get("accumulate_grad", True))
+            frame = sys._getframe(1)
+            return self.called(EngineCall(tuple(outputs), args, accumulates, frame, run))
 
         return run_backward
 
@@ -125,10 +140,41 @@ class BackwardCalls:
             self._excepthook(arguments)
 
 
-def _backward_call(outputs: tuple[Output, ...], frame: FrameType | None) -> BackwardCall:
-    frames = list(outward(frame))
+class BackwardCalls(EngineCalls):
+    """Watches all calls of the engine in this process, and stops the program at the N-th.
+
+    After each call that is not taken, and leaves nothing of its graph, `passed` is called.
+    """
+
+    def __init__(self, step: int, passed: Callable[[], None] | None = None) -> None:
+        super().__init__()
+        self.taken: BackwardCall | None = None
+        self._step = step
+        self._passed = passed
+
+    def called(self, call: EngineCall) -> Any:
+        """Let those before the N-th pass."""
+        with self._lock:
+            self.count += 1
+            due = self.taken is None and self.count == self._step
+            if due:
+                self.taken = backward_call(call)
+        if self.taken is None:
+            result = call.run()
+            if self._passed is not None and not call.keeps_graph:
+                self._passed()
+            return result
+        if due and self.count > 1 and _is_freed(call.outputs):
+            # Torch raises where an earlier call has freed what it needs: the user's to see.
+            call.run()
+        raise self.stop(call)
+
+
+def backward_call(call: EngineCall) -> BackwardCall:
+    """A call with what its caller's variables tell."""
+    outputs, frames = call.outputs, list(outward(call.frame))
     users = [f for f in frames if not is_library(f.f_code)]
-    namespaces = tuple(dict(f.f_locals) for f in reversed(users))
+    namespaces = tuple(variables_of(frame) for frame in reversed(users))
     texts = starting_points(frames[0]) if frames else []
     names = []
     for position, output in enumerate(outputs):
@@ -138,7 +184,7 @@ def _backward_call(outputs: tuple[Output, ...], frame: FrameType | None) -> Back
         elif texts:
             text = f"{texts[0]}.{position}"
         names.append(_name(output, text, namespaces))
-    return BackwardCall(outputs, tuple(names), namespaces)
+    return BackwardCall(outputs, tuple(names), namespaces, call.vectors)
 
 
 def _name(output: Output, text: str, namespaces: Sequence[dict[str, Any]]) -> str:
@@ -148,54 +194,6 @@ def _name(output: Output, text: str, namespaces: Sequence[dict[str, Any]]) -> st
         if variables:
             return text if text in variables else variables[0]
     return text
-
-
-def _stop(frame: FrameType | None, *, in_handlers: bool) -> ProgramStopped:
-    stopped = ProgramStopped()
-    if sys.gettrace() is None:
-        insistence = _Insistence(stopped, in_handlers=in_handlers)
-        for caller in outward(frame):
-            if not is_library(caller.f_code):
-                caller.f_trace = insistence
-        sys.settrace(insistence)
-    return stopped
-
-
-class _Insistence:
-    """A trace function that raises again once a bare `except:` has swallowed the stop.
-
-    It has one shot, since Python removes a trace function that raises. A program that swallows this
-    as well is stopped at its next backward call, and then also `in_handlers`, from where it cannot
-    go back into the same `try`.
-    """
-
-    def __init__(self, stopped: ProgramStopped, *, in_handlers: bool) -> None:
-        self._stopped = stopped
-        self._in_handlers = in_handlers
-
-    def __call__(self, frame: FrameType, event: str, argument: object) -> _Insistence | None:
-        if event == "call":
-            return None
-        is_due = event == "line" and (self._in_handlers or not self._is_handled())
-        if is_due and not _enters_handler(frame):
-            raise self._stopped
-        return self
-
-    def _is_handled(self) -> bool:
-        """The stop is on its way through the user's handlers and clean-up, which must run."""
-        current = sys.exception()
-        seen: set[int] = set()
-        while current is not None and id(current) not in seen:
-            if current is self._stopped:
-                return True
-            seen.add(id(current))
-            current = current.__context__
-        return False
-
-
-def _enters_handler(frame: FrameType) -> bool:
-    """The next instruction makes the exception that is on its way the handled one."""
-    return frame.f_code.co_code[frame.f_lasti] == opmap["PUSH_EXC_INFO"]
 
 
 def _is_freed(outputs: Sequence[Output]) -> bool:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import linecache
 import os
+import sys
 import sysconfig
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -18,6 +20,8 @@ import torch
 Result = TypeVar("Result")
 
 _NAME_LENGTH = 40
+_REFERENCES = 3
+"""To what only a frame and the variable with which we look at it refer, and the question."""
 
 
 @cache
@@ -84,6 +88,20 @@ def outward(frame: FrameType | None) -> Iterator[FrameType]:
         if not is_ours(frame.f_code) and not is_torch(frame.f_code):
             yield frame
         frame = frame.f_back
+
+
+def variables_of(frame: FrameType) -> dict[str, Any]:
+    """A copy of a frame's variables.
+
+    Before Python 3.13 a function's frame keeps what it told when it was asked, and so every value
+    alive until the function returns. So that is emptied, unless the program has asked as well.
+    """
+    kept = frame.f_locals
+    found = dict(kept)
+    is_copy = frame.f_code.co_flags & inspect.CO_OPTIMIZED and isinstance(kept, dict)
+    if is_copy and sys.getrefcount(kept) <= _REFERENCES:
+        kept.clear()
+    return found
 
 
 def starting_points(frame: FrameType) -> list[str]:

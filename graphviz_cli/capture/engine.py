@@ -6,8 +6,8 @@ What reading the graph needs stands in `private.py`.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import nn
@@ -18,6 +18,9 @@ from torch._subclasses.fake_tensor import (
     FakeTensor,
     FakeTensorMode,
 )
+from torch.utils._python_dispatch import _disable_current_modes
+
+from graphviz_cli.capture.probes.clock import gpu_is_in_use
 
 FAKE_LOGGER = "torch._subclasses.fake_tensor"
 """Where fake tensors report every op that fails."""
@@ -60,3 +63,36 @@ def clear_hooks(module: nn.Module) -> None:
     for part in module.modules():
         for attribute in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks"):
             getattr(part, attribute).clear()
+
+
+def version(tensor: torch.Tensor) -> int:
+    """A number that goes up with every change in place; writing through `.data` is none."""
+    return tensor._version
+
+
+def norms_of(tensors: list[torch.Tensor], dtype: torch.dtype | None) -> Sequence[torch.Tensor]:
+    """The Euclidean norm of each tensor, of no dimension, added up in `dtype` if that is given.
+
+    On a GPU one kernel does many tensors, which no public function offers.
+    """
+    norms: Sequence[torch.Tensor] = torch._foreach_norm(tensors, 2, dtype=dtype)
+    return norms
+
+
+@contextmanager
+def out_of_dispatch() -> Iterator[None]:
+    """Compute without any TorchDispatchMode of the program being told, nor autograd."""
+    modes = _disable_current_modes() if torch._C._len_torch_dispatch_stack() else nullcontext()
+    with torch._C.DisableTorchFunction(), torch.no_grad(), modes:
+        yield
+
+
+def is_recording_gpu_work() -> bool:
+    """Whether a CUDA graph is being made, during which nobody may wait for the GPU."""
+    return gpu_is_in_use() and torch.cuda.is_current_stream_capturing()
+
+
+def wait_for_gpu() -> None:
+    """Wait until the GPU, if one is in use, has done what it was given."""
+    if gpu_is_in_use():
+        torch.cuda.synchronize()

@@ -12,6 +12,7 @@ import torch
 from graphviz_cli.capture import private
 from graphviz_cli.capture.backward import Output, node_of
 from graphviz_cli.capture.live import paused_garbage_collection, visit
+from graphviz_cli.capture.names import TensorNames
 from graphviz_cli.capture.probes import Probe
 from graphviz_cli.capture.probes.clock import gpu_is_in_use
 from graphviz_cli.capture.probes.live import LiveBackward
@@ -35,6 +36,8 @@ class BackwardPlan:
     given: Mapping[int, torch.Tensor] = field(default_factory=dict)
     tensors: Iterable[torch.Tensor] = ()
     keep_graph: bool = True
+    names: TensorNames | None = None
+    """What the user calls tensors."""
 
 
 def measured(
@@ -50,7 +53,7 @@ def measured(
     with private.undisturbed():
         starts = [root.tensor for root in roots if _requires_grad(root.tensor)]
         nodes = visit(node for node in map(node_of, starts) if node is not None).nodes
-    live = LiveBackward(graph, nodes, starts)
+    live = LiveBackward(graph, nodes, starts, plan.names)
     failure = None
     if any(probe.needs_backward for probe in probes):
         failure, told = _run(live, list(zip(graph.roots, starts)), probes, plan)

@@ -10,7 +10,7 @@ import sys
 import weakref
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -123,6 +123,33 @@ class ModuleCalls:
         while self._stack:
             self._close()
 
+    def forget(self, keep: int) -> None:
+        """Drop the oldest calls, less those that are running, so that about `keep` are left."""
+        running = [call for call, _ in self._stack]
+        first = len(self.starts) - keep
+        # What follows a call that was made by none but running ones was made by none before it.
+        while first < len(self.starts) and self._parents[first] not in (NONE, *running):
+            first += 1
+        moved = {call: number for number, call in enumerate([c for c in running if c < first])}
+        shift = first - len(moved)
+        for column in (self.starts, self.ends, self._parents, self._place_numbers):
+            column[:first] = array(column.typecode, [column[call] for call in moved])
+        for number, parent in enumerate(self._parents):
+            self._parents[number] = moved.get(parent, max(parent - shift, NONE))
+        self._stack = [(moved.get(call, call - shift), place) for call, place in self._stack]
+        self.left = NONE
+
+    @property
+    def called(self) -> Iterator[torch.nn.Module]:
+        """The modules that were called and are alive."""
+        return (module for place in self._places if (module := place.module()) is not None)
+
+    @property
+    def strangers(self) -> list[torch.nn.Module]:
+        """Those of them that no other owned that was running."""
+        known = (place for place in self._places if place.is_stranger)
+        return [module for place in known if (module := place.module()) is not None]
+
     def _close(self) -> None:
         call, place = self._stack.pop()
         self.left = call
@@ -145,7 +172,7 @@ class ModuleCalls:
             caller = owner = self._stack[-1][1]
             name = self._name_within(owner, module)
             if not name:
-                self._forget_interrupted_calls()
+                self.forget_interrupted()
                 caller = self._stack[-1][1] if self._stack else self._outside
                 for _, owner in reversed(self._stack):
                     name = self._name_within(owner, module)
@@ -196,8 +223,8 @@ class ModuleCalls:
             owner = None if owner is None else dict(module_parts(owner)).get(name)
         return found if owner is module else None
 
-    def _forget_interrupted_calls(self) -> None:
-        """End calls that an exception which is no Exception left: torch runs no hook for those.
+    def forget_interrupted(self) -> None:
+        """End calls that ended unnoticed: torch runs no hook after what is no Exception.
 
         See `Module._call_impl` in torch/nn/modules/module.py.
         """

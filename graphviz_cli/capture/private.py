@@ -6,8 +6,10 @@ docstring says, so that a new torch that breaks one of them says which.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import dis
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from functools import lru_cache
 from types import CodeType, FrameType
 from typing import Any
 
@@ -22,14 +24,12 @@ UNNUMBERED = 2**64 - 1
 """The sequence number of nodes that are no step of the forward pass (AccumulateGrad, Error)."""
 
 
-@contextmanager
-def undisturbed() -> Iterator[None]:
-    """Read tensors without any `__torch_function__` being called, of a mode or of a subclass.
+undisturbed: Callable[[], AbstractContextManager[object]] = torch._C.DisableTorchFunction
+"""Read tensors without any `__torch_function__` being called, of a mode or of a subclass.
 
-    `torch/csrc/utils/disable_torch_function.cpp`; the public `torch.overrides` has no equal.
-    """
-    with torch._C.DisableTorchFunction():
-        yield
+`torch/csrc/utils/disable_torch_function.cpp`; the public `torch.overrides` has no equal. Entered
+for every op of a backward pass, hence without a generator around it.
+"""
 
 
 # Nodes: torch/csrc/autograd/python_cpp_function.cpp, python_function.cpp
@@ -63,6 +63,11 @@ def saved_fields(node_type: type) -> tuple[tuple[str, str], ...]:
     The attribute is a SavedTensor or a tuple of them. Reading it runs no hook; it raises
     RuntimeError where a list of tensors was freed.
     """
+    return _saved_fields(node_type)
+
+
+@lru_cache(maxsize=1024)
+def _saved_fields(node_type: type) -> tuple[tuple[str, str], ...]:
     prefix = "_raw_saved_"
     return tuple(
         (attribute.removeprefix(prefix), attribute)
@@ -307,6 +312,13 @@ def is_view(tensor: torch.Tensor) -> bool:
         return tensor._is_view()
 
 
+def viewed(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor that another is a view of, or that itself."""
+    with torch._C.DisableTorchFunction():
+        base = tensor._base
+    return tensor if base is None else base
+
+
 def is_computed(tensor: torch.Tensor) -> bool:
     """Whether a tensor has a node; unlike `grad_fn` this makes no Python object of it."""
     with torch._C.DisableTorchFunction():
@@ -337,6 +349,25 @@ def module_call_code() -> tuple[CodeType, ...]:
     )
 
 
+def call_without_hooks() -> tuple[int, int] | None:
+    """Where torch runs the `forward` of a module that has no hooks.
+
+    Offset and line of the call in the code of `nn.Module._call_impl`; None where there is none.
+    """
+    for instruction in dis.get_instructions(torch.nn.Module._call_impl):
+        if instruction.opname == "CALL_FUNCTION_EX" and instruction.positions is not None:
+            return instruction.offset, instruction.positions.lineno or 0
+    return None
+
+
+def call_hooks(module: torch.nn.Module) -> list[Any]:
+    """The hooks that torch runs at a call of a module: its own, and those of all modules."""
+    names = ("forward_hooks", "forward_pre_hooks", "backward_hooks", "backward_pre_hooks")
+    tables = [getattr(module, f"_{name}") for name in names]
+    tables += [getattr(torch.nn.modules.module, f"_global_{name}") for name in names]
+    return [hook for table in tables for hook in table.values()]
+
+
 def decorator_code() -> tuple[CodeType, ...]:
     """The code of the frame between a function under `@torch.no_grad()` and its caller.
 
@@ -363,24 +394,25 @@ def running_modules(frame: FrameType | None) -> set[int]:
 def remove_function_mode(mode: TorchFunctionMode) -> int | None:
     """Take a mode off this thread's stack, from wherever in it.
 
-    Returns how many modes are above its place, or None if it was not there.
+    Returns how many modes are below its place, or None if it was not there.
     """
     torch_overrides: Any = overrides
-    if mode not in torch_overrides._get_current_function_mode_stack():
+    modes = torch_overrides._get_current_function_mode_stack()
+    if mode not in modes:
         return None
     above = []
     while (top := torch_overrides._pop_mode()) is not mode:
         above.append(top)
     for other in reversed(above):
         torch_overrides._push_mode(other)
-    return len(above)
+    return len(modes) - len(above) - 1
 
 
-def insert_function_mode(mode: TorchFunctionMode, above: int) -> None:
-    """Put a mode onto this thread's stack, below the topmost `above` of those that are there."""
+def insert_function_mode(mode: TorchFunctionMode, below: int) -> None:
+    """Put a mode onto this thread's stack, above the lowest `below` of those that are there."""
     torch_overrides: Any = overrides
     depth = len(torch_overrides._get_current_function_mode_stack())
-    others = [torch_overrides._pop_mode() for _ in range(min(above, depth))]
+    others = [torch_overrides._pop_mode() for _ in range(max(depth - below, 0))]
     torch_overrides._push_mode(mode)
     for other in reversed(others):
         torch_overrides._push_mode(other)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,7 @@ def observed(
     outputs: list[Found] = []
     if calls.taken is not None:
         namespaces += calls.taken.namespaces
-        outputs = _outputs(calls.taken)
+        outputs = started_from(calls.taken)
     elif failure is None and request.step is not None:
         raise _too_few_calls(left.title, calls.count, request.step)
     found = [*outputs, *(_tensors(namespaces) if left.results is None else left.results)]
@@ -99,7 +99,7 @@ def observed(
         if recording.attribution.cuts is not None:
             # The program's variables carry no graph: what was cut off last may be why.
             recording.attribution.cuts.has_no_root = bool(found)
-    names = _names(recording, [*namespaces, dict(left.results or ())])
+    names = names_of([*namespaces, dict(left.results or ())], recording.frontier.modules)
     if not roots:
         if failure is not None:
             raise failure
@@ -115,7 +115,7 @@ def observed(
         roots,
         names,
         recording.attribution,
-        parameters=_parameters(names, recording.frontier.called),
+        parameters=parameters_of(names, recording.frontier.called),
         step=None if calls.taken is None else request.step or 1,
         notes=recording.notes,
         failure=failure,
@@ -131,7 +131,8 @@ def _vectors(call: BackwardCall) -> dict[int, torch.Tensor]:
     }
 
 
-def _outputs(call: BackwardCall) -> list[Found]:
+def started_from(call: BackwardCall) -> list[Found]:
+    """The outputs of a call, each once, with their names."""
     unique: dict[int, Found] = {}
     for name, output in zip(call.names, call.outputs):
         if isinstance(output, torch.Tensor) and not output.requires_grad:
@@ -150,11 +151,12 @@ def _asked_for(
     return choice.candidates(choice.named(wanted, found, namespaces))
 
 
-def _names(recording: Recording, namespaces: Sequence[Namespace]) -> TensorNames:
+def names_of(namespaces: Sequence[Namespace], called: Iterable[nn.Module]) -> TensorNames:
+    """The names that some variables give, and those of the modules that were called besides."""
     names = TensorNames(namespaces)
     numbers = itertools.count(2)
     taken = set(names.module_paths.values())
-    for module in recording.frontier.modules:
+    for module in called:
         if id(module) not in names.module_paths:
             path = type(module).__name__
             while path in taken:
@@ -164,8 +166,8 @@ def _names(recording: Recording, namespaces: Sequence[Namespace]) -> TensorNames
     return names
 
 
-def _parameters(names: TensorNames, called: set[int]) -> list[torch.Tensor]:
-    """Those of the modules that were called, and what an optimizer holds besides."""
+def parameters_of(names: TensorNames, called: Container[int]) -> list[torch.Tensor]:
+    """Those of the modules that were `called`, by their addresses, and what optimizers hold."""
     return [
         parameter
         for module in names.modules

@@ -14,6 +14,7 @@ from graphviz_cli.capture.attribution import Attribution
 from graphviz_cli.capture.eager import EagerInsteadOfCompiled
 from graphviz_cli.capture.frontier import Frontier
 from graphviz_cli.capture.names import TensorNames
+from graphviz_cli.capture.torch_calls import tell_of_pass
 from graphviz_cli.capture.walk import RootTensor
 from graphviz_cli.errors import TargetError
 
@@ -76,6 +77,8 @@ class Recording:
         """A backward pass was made that is not to be drawn."""
         if self.attribution.cuts is not None:
             self.attribution.cuts.forget()
+        self.attribution.forget()
+        tell_of_pass()
 
     @property
     def notes(self) -> tuple[str, ...]:

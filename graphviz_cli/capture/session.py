@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from types import FrameType
 
@@ -23,6 +23,7 @@ from graphviz_cli.capture.loading import import_folder
 from graphviz_cli.capture.names import TensorNames
 from graphviz_cli.capture.operators import operators
 from graphviz_cli.capture.programs import observe_program
+from graphviz_cli.capture.recording import Observation
 from graphviz_cli.capture.script import python_state
 from graphviz_cli.capture.target import Captured, Request, Target
 from graphviz_cli.capture.walk import walk
@@ -35,32 +36,13 @@ _UNNAMED = "result"
 
 def capture_target(target: Target, request: Request) -> Captured:
     """Run a target and take its graph; see `graphviz_cli.capture.capture`."""
-    _check(target, request)
-    argv = [str(target.path or target.module), *request.script_args]
-    with python_state(argv, import_folder(target)):
-        if request.seed is not None:
-            _seed(request.seed)
+    with prepared(target, request):
         observe = observe_program if target.is_program else observe_attribute
         with ExitStack() as stack:
             for probe in request.probes:
                 stack.enter_context(probe.forward())
             seen = observe(target, request)
-        graph = walk(seen.roots, seen.attribution, seen.names, seen.parameters)
-        graph = _completed(graph)
-        provenance = replace(
-            graph.provenance,
-            target=target.shown,
-            title=seen.title,
-            inputs=seen.inputs,
-            step=seen.step,
-            partial=seen.failure is not None,
-            notes=(
-                *graph.provenance.notes,
-                *seen.notes,
-                *(() if request.cuts else (UNRECORDED,)),
-            ),
-        )
-        graph = replace(graph, provenance=provenance)
+        graph = observed_graph(seen, target)
         if not request.probes:
             return Captured(graph, seen.failure)
         plan = BackwardPlan(
@@ -69,9 +51,43 @@ def capture_target(target: Target, request: Request) -> Captured:
             [*seen.parameters, *seen.names.tensors],
             # A program that was stopped does nothing more with its graph.
             keep_graph=seen.step is None,
+            names=seen.names,
         )
         graph, failure = measured(graph, seen.roots, request.probes, plan)
         return Captured(graph, seen.failure or failure)
+
+
+@contextmanager
+def prepared(target: Target, request: Request) -> Iterator[None]:
+    """Within the block a target finds Python as if it were run by itself.
+
+    Raises UsageError for a request that makes no sense.
+    """
+    _check(target, request)
+    argv = [str(target.path or target.module), *request.script_args]
+    with python_state(argv, import_folder(target)):
+        if request.seed is not None:
+            _seed(request.seed)
+        yield
+
+
+def observed_graph(seen: Observation, target: Target) -> Graph:
+    """The graph of what was observed of a target, while it lives."""
+    graph = _completed(walk(seen.roots, seen.attribution, seen.names, seen.parameters))
+    provenance = replace(
+        graph.provenance,
+        target=target.shown,
+        title=seen.title,
+        inputs=seen.inputs,
+        step=seen.step,
+        partial=seen.failure is not None,
+        notes=(
+            *graph.provenance.notes,
+            *seen.notes,
+            *(() if seen.attribution.cuts else (UNRECORDED,)),
+        ),
+    )
+    return replace(graph, provenance=provenance)
 
 
 def graph_of(tensors: Sequence[object], names: Sequence[str]) -> Graph:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Collection, Iterable
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 from graphviz_cli.capture import private
@@ -21,6 +22,20 @@ def spec_of(tensor: Any) -> TensorSpec:
 
     What torch or a subclass refuses to tell is unknown.
     """
+    try:
+        return _known_spec(tuple(tensor.shape), tensor.dtype, tensor.device)
+    except Exception:
+        return _doubtful_spec(tensor)
+
+
+@lru_cache(maxsize=4096)
+def _known_spec(shape: tuple[Any, ...], dtype: Any, device: Any) -> TensorSpec:
+    """That of a tensor that tells all three; raises TypeError for a symbol that is no key."""
+    plain = tuple(map(private.plain_dimension, shape))
+    return TensorSpec(plain, str(dtype).removeprefix("torch."), str(device))
+
+
+def _doubtful_spec(tensor: Any) -> TensorSpec:
     # A nested tensor has no shape, and a subclass may answer in code of its own.
     shape: tuple[int | str, ...] | None = None
     dtype = device = UNKNOWN

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graphviz_cli.errors import GraphvizCliError, NoGraphError, TargetError, UsageError
+from graphviz_cli.graph.history import History
 from graphviz_cli.graph.model import Graph
 
 if TYPE_CHECKING:
@@ -87,6 +88,30 @@ class Captured:
     """
 
     graph: Graph
+    failure: TargetError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WatchPlan:
+    """Which backward calls of a program are measured.
+
+    Those with the numbers 1, 1 + `every`, 1 + 2 * `every` and so on. The program is stopped once
+    call `until` has run. Raises UsageError for a number below 1.
+    """
+
+    every: int = 1
+    until: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.every < 1 or (self.until is not None and self.until < 1):
+            raise UsageError("Backward calls count from 1.", hint="Give a larger number.")
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What was measured of a run, and what ended it before its time."""
+
+    history: History
     failure: TargetError | None = None
 
 

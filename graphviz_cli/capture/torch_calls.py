@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 import threading
 from array import array
-from collections.abc import Callable
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch.overrides import TorchFunctionMode
@@ -24,6 +26,42 @@ NAMELESS = 0
 """In place of a mask: the last node that the call made need not be that of its value."""
 
 _WIDEST_MASK = 62
+
+Locate: TypeAlias = Callable[[FrameType, int], Origin]
+"""Gives the origin of a call by its frame and a mask."""
+
+
+class Listener(Protocol):
+    """Hears of every torch call that is watched; it may look at the values, not change or keep any.
+
+    A call within a running module that is watched from outside only (`TorchCalls.pause`) is not
+    told of, but that of the module is.
+    """
+
+    def called(self, call: Call, locate: Locate) -> None:
+        """A torch call, or a custom Function's `apply`, has ended."""
+
+    def passed(self) -> None:
+        """A backward pass was made that leaves nothing of its graph."""
+
+
+_listeners: list[Listener] = []
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Let a listener hear of what is watched while the block runs."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
+
+
+def tell_of_pass() -> None:
+    """Tell all listeners that a backward pass was made that leaves nothing of its graph."""
+    for listener in _listeners:
+        listener.passed()
 
 
 class TorchCalls(TorchFunctionMode):
@@ -52,8 +90,8 @@ class TorchCalls(TorchFunctionMode):
         self._sites = Sites()
         self._outer_sites = module_calls.outer_sites
         self._last_value = 0
-        self._above: int | None = None
-        """While paused, how many modes are above the place of this one."""
+        self._below: int | None = None
+        """While paused, how many modes are below the place of this one."""
 
     def watch(self) -> None:
         """Begin to note the torch calls of this thread."""
@@ -72,18 +110,25 @@ class TorchCalls(TorchFunctionMode):
         Under any mode some of torch's modules compute another way than without gradients they
         otherwise do (`TransformerEncoder`, `MultiheadAttention`: their fast path).
         """
-        if self._above is not None:
+        if self._below is not None:
             return False
-        self._above = private.remove_function_mode(self)
-        return self._above is not None
+        self._below = private.remove_function_mode(self)
+        return self._below is not None
 
     def resume(self) -> bool:
         """End a pause; False if there was none."""
-        if self._above is None:
+        if self._below is None:
             return False
-        private.insert_function_mode(self, self._above)
-        self._above = None
+        private.insert_function_mode(self, self._below)
+        self._below = None
         return True
+
+    def forget(self, keep: int) -> None:
+        """Drop the oldest calls, so that `keep` are left."""
+        dropped = len(self.ends) - keep
+        passed_on = bisect_left(self.passed_on, self.ends[dropped - 1])
+        del self.passed_on[:passed_on], self.receivers[:passed_on]
+        del self.starts[:dropped], self.ends[:dropped], self.origin_numbers[:dropped]
 
     def __torch_function__(
         self,
@@ -100,20 +145,30 @@ class TorchCalls(TorchFunctionMode):
         end = next_sequence_nr()
         if end != start:
             self.note(start, value, sys._getframe(1), args)
-        if cuts is not None and threading.get_ident() == self.thread:
+        if (cuts is not None or _listeners) and threading.get_ident() == self.thread:
             frame = sys._getframe(1)
-            cuts.after(Call(function, args, kwargs, value, start, end, frame, destroyed))
+            call = Call(function, args, kwargs, value, start, end, frame, destroyed)
+            if cuts is not None:
+                cuts.after(call)
+            self.tell(call)
         return value
+
+    def tell(self, call: Call) -> None:
+        """Tell the listeners of a call."""
+        for listener in _listeners:
+            listener.called(call, self._locate)
 
     def note_module_without_gradients(
         self, module: torch.nn.Module, args: tuple[Any, ...], value: Any, frame: FrameType
     ) -> None:
         """A module's call during a pause, which torch runs in `frame`, has given `value`."""
-        if self.cuts is not None and frame.f_back is not None:
+        if (self.cuts is not None or _listeners) and frame.f_back is not None:
             kwargs = frame.f_locals.get("kwargs")
             number = next_sequence_nr()
             call = Call(module, (*args, kwargs), None, value, number, number, frame.f_back)
-            self.cuts.module_called(module, call)
+            if self.cuts is not None:
+                self.cuts.module_called(module, call)
+            self.tell(call)
 
     def _locate(self, frame: FrameType, mask: int) -> Origin:
         return self._sites.origin(mask, frame, self._outer_sites)
@@ -190,6 +245,9 @@ def _watching_apply(function: Any, *args: Any, **kwargs: Any) -> Any:
             calls.note(start, value, sys._getframe(1), ())
     for cuts in recorders:
         cuts.leave_function(Call(function, args, kwargs, value, start, end, sys._getframe(1)))
+    for calls in _watching if _listeners else ():
+        if calls.thread == thread:
+            calls.tell(Call(function, args, kwargs, value, start, end, sys._getframe(1)))
     return value
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 import os
-from types import CodeType, TracebackType
+from types import CodeType, FunctionType, TracebackType
 
 import torch
 
-from graphviz_cli.capture.callers import is_ours, is_torch, real_path
+from graphviz_cli.capture import private
+from graphviz_cli.capture.callers import is_ours, is_torch, real_path, variables_of
 
 _OVERRIDES = os.path.realpath(torch.overrides.__file__)
 _IMPORTLIB = os.path.realpath(importlib.__file__)
@@ -49,7 +50,29 @@ def _kept(traceback: TracebackType | None) -> list[TracebackType]:
             kept.pop()
     while kept and _is_importing(kept[0].tb_frame.f_code):
         kept.pop(0)
+    return _without_hooks(kept)
+
+
+def _without_hooks(entries: list[TracebackType]) -> list[TracebackType]:
+    """Calls of modules as they look where nobody listens, if only we do.
+
+    Torch runs a module's hooks and its `forward` in a frame of its own, and only if it has any.
+    """
+    plain, hooked = private.call_without_hooks(), private.module_call_code()
+    kept: list[TracebackType] = []
+    for entry in entries:
+        is_hooked = bool(kept) and entry.tb_frame.f_code in hooked
+        if plain is not None and is_hooked and _only_we_listen(entry):
+            kept[-1] = TracebackType(None, kept[-1].tb_frame, *plain)
+        else:
+            kept.append(entry)
     return kept
+
+
+def _only_we_listen(entry: TracebackType) -> bool:
+    module = variables_of(entry.tb_frame)["self"]
+    hooks = [getattr(hook, "__func__", hook) for hook in private.call_hooks(module)]
+    return all(isinstance(hook, FunctionType) and is_ours(hook.__code__) for hook in hooks)
 
 
 def _is_importing(code: CodeType) -> bool:

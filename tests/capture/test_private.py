@@ -261,3 +261,34 @@ def test_the_refusal_of_a_root_without_history_is_known_by_its_text() -> None:
     assert private.is_refusal(refused.value)
     assert not private.is_refusal(RuntimeError("another"))
     assert not private.is_refusal(None)
+
+
+def test_a_module_without_hooks_runs_its_forward_where_it_is_said() -> None:
+    class Fails(torch.nn.Module):
+        def forward(self) -> None:
+            raise ValueError
+
+    with pytest.raises(ValueError) as raised:
+        Fails()()
+    entries = {entry.frame.code.raw: entry._rawentry for entry in raised.traceback}
+    entry = entries[torch.nn.Module._call_impl.__code__]
+    assert private.call_without_hooks() == (entry.tb_lasti, entry.tb_lineno)
+
+
+def test_all_hooks_of_a_call_are_told() -> None:
+    def hook(*given: Any) -> None: ...
+
+    def on_all(*given: Any) -> None: ...
+
+    module = torch.nn.Linear(3, 3)
+    for register in (
+        module.register_forward_hook,
+        module.register_forward_pre_hook,
+        module.register_full_backward_hook,
+        module.register_full_backward_pre_hook,
+    ):
+        register(hook)
+    with torch.nn.modules.module.register_module_forward_hook(on_all):
+        assert private.call_hooks(module).count(hook) == 4
+        assert private.call_hooks(module).count(on_all) == 1
+    assert on_all not in private.call_hooks(module)

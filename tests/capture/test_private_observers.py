@@ -40,6 +40,7 @@ def test_views_are_told_from_other_tensors_unnoticed() -> None:
     with Noting() as noting:
         assert private.is_view(view)
         assert not private.is_view(copy)
+        assert private.viewed(view) is not view and private.viewed(copy) is copy
     assert not noting.seen
 
 

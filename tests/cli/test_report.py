@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -95,3 +97,35 @@ def test_verbose_shows_where_this_program_failed(capfd, monkeypatch):
     monkeypatch.setattr(app, "_run", lambda arguments, streams: {}["missing"])
     assert app.run(["net.json", "-v"], Streams({})) == 70
     assert "Traceback" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "listens",
+    [
+        "",
+        "torch.nn.modules.module.register_module_forward_hook(lambda *given: None)",
+        "net.inner.register_forward_pre_hook(lambda *given: None)",
+        "net.register_full_backward_hook(lambda *given: None)",
+    ],
+)
+def test_a_traceback_through_modules_is_that_of_plain_python(run, tmp_path, listens):
+    program = f"""
+import torch
+class Inner(torch.nn.Module):
+    def forward(self, x):
+        return x @ torch.ones(7, 7)
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.inner = torch.nn.Linear(3, 3), Inner()
+    def forward(self, x):
+        return self.inner(self.first(x))
+net = Net()
+{listens}
+net(torch.ones(2, 3)).sum().backward()
+"""
+    script = tmp_path / "net.py"
+    script.write_text(program)
+    plain = subprocess.run([sys.executable, script], stderr=subprocess.PIPE, check=False)
+    told = run(script).stderr
+    assert told == plain.stderr + b"error: net.py raised RuntimeError.\n"

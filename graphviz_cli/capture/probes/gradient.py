@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from graphviz_cli.capture.probes.live import Gradients, LiveBackward
+from graphviz_cli.capture.probes.numbers import facts
 from graphviz_cli.graph.model import Annotation, Combine, NodeKind
 
 if TYPE_CHECKING:
@@ -131,11 +132,7 @@ class Gradient:
             for node, rows in sorted(self._sent.items())
             if any(row is not None for row in rows)
         }
-        for name, combine, number in _FACTS:
-            annotation = _annotation(name, combine, number, of_nodes, of_edges)
-            # That nothing is NaN or infinite is the rule, and would be said of every node.
-            if name not in _RARE or any(annotation.values.values()):
-                yield annotation
+        yield from facts("gradient", of_nodes, of_edges)
         changed = dict(self._changed(live, summaries))
         if changed:
             yield Annotation(CHANGED, changed, combine=Combine.FIRST)
@@ -174,7 +171,7 @@ class Gradient:
 def _identity(gradient: Any) -> tuple[object, ...]:
     """Tells a tensor from every other that lives at the same time, and from itself once changed."""
     try:
-        place = gradient.data_ptr(), gradient.dtype, tuple(gradient.shape), gradient.stride()
+        place = gradient.data_ptr(), gradient.dtype, gradient.shape, gradient.stride()
     except RuntimeError:  # it has no storage or no shape of its own: sparse, wrapped or nested
         return id(gradient), gradient._version
     return *place, gradient._version
@@ -204,37 +201,3 @@ def _agree(received: Summary, sent: Sequence[Summary], rounding: float) -> bool:
         (received.largest, only.largest),
     )
     return all(abs(a - b) <= slack for a, b in pairs)
-
-
-_Number = Callable[["Summary"], float]
-
-_FACTS: Sequence[tuple[str, Combine, _Number]] = (
-    ("gradient", Combine.MAX, lambda s: s.norm),
-    ("gradient-min", Combine.OWN, lambda s: s.least),
-    ("gradient-max", Combine.OWN, lambda s: s.largest),
-    ("gradient-mean", Combine.OWN, lambda s: s.mean),
-    ("gradient-zeros", Combine.OWN, lambda s: s.share(s.zeros)),
-    ("gradient-nan", Combine.MAX, lambda s: s.share(s.nans)),
-    ("gradient-inf", Combine.MAX, lambda s: s.share(s.infinite)),
-)
-"""Of nodes that are drawn as one, `OWN` is that of the op nearest to the root."""
-
-_RARE = frozenset(("gradient-nan", "gradient-inf"))
-
-
-def _annotation(
-    name: str,
-    combine: Combine,
-    number: _Number,
-    of_nodes: Mapping[int, Summary],
-    of_edges: Mapping[int, Sequence[Summary | None]],
-) -> Annotation:
-    return Annotation(
-        name,
-        {node: number(summary) for node, summary in of_nodes.items()},
-        combine=combine,
-        inputs={
-            node: tuple(None if summary is None else number(summary) for summary in row)
-            for node, row in of_edges.items()
-        },
-    )

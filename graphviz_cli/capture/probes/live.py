@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from graphviz_cli.graph.model import Graph
+
+if TYPE_CHECKING:
+    from graphviz_cli.capture.names import TensorNames
 
 Gradients: TypeAlias = Sequence[Any]
 """Tensors, or None where there is none."""
@@ -30,6 +33,8 @@ class LiveBackward:
     nodes: Sequence[Any] = ()
     roots: Sequence[Any] = ()
     """The tensors of `graph.roots`, or autograd's gradient edges in their place."""
+    names: TensorNames | None = None
+    """What the user calls tensors."""
     _before: list[Before] = field(default_factory=list)
     _after: list[After] = field(default_factory=list)
 
