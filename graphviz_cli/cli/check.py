@@ -14,7 +14,7 @@ from graphviz_cli import registry
 from graphviz_cli.cli import output
 from graphviz_cli.cli.clock import Clock
 from graphviz_cli.cli.commands import Action
-from graphviz_cli.cli.findings import create_checks, findings_of
+from graphviz_cli.cli.findings import create_checks, findings_of, needed_probes, unmeasured
 from graphviz_cli.cli.obtain import obtain
 from graphviz_cli.cli.options import CHECK_OPTIONS, OPTIONS
 from graphviz_cli.cli.parser import TargetCommand, click_option, refuse_for_saved_graph, target
@@ -48,6 +48,8 @@ class CheckRequest:
 
     target: str
     program: Program | None
+    asked_for: tuple[str, ...]
+    """The checks as they were named, with their options."""
     checks: tuple[Any, ...]
     reports: tuple[Report, ...]
     fail_on: Severity | None
@@ -102,15 +104,21 @@ def check_request(options: Mapping[str, Any], environment: Mapping[str, str]) ->
     Raises UsageError for a check or a report that there is not, OutputError for a place that cannot
     be written.
     """
-    name = options["target"]
+    name, asked_for = options["target"], tuple(options["check"])
+    needed = needed_probes(asked_for, backward=options["backward"])
+    named = {text.partition(":")[0].strip() for text in options["probe"]}
+    probes = [*options["probe"], *(probe for probe in needed if probe not in named)]
     return CheckRequest(
         target=name,
-        checks=tuple(create_checks(options["check"])),
+        asked_for=asked_for,
+        checks=tuple(create_checks(asked_for)),
         reports=tuple(_reports(options["report"], environment)),
         fail_on=None if options["exit_zero"] else Severity(options["fail_on"]),
         verbose=options["verbose"],
         folder=_folder(environment),
-        program=None if is_saved_graph(name) else program_of(name, {**options, "cuts": True}),
+        program=None
+        if is_saved_graph(name)
+        else program_of(name, {**options, "cuts": True, "probe": probes}),
     )
 
 
@@ -123,6 +131,9 @@ def check(request: CheckRequest, streams: Streams) -> int:
     clock = Clock(streams, enabled=request.verbose)
     obtained = obtain(request.target, request.program, streams, clock)
     graph = obtained.graph
+    missing = unmeasured(request.asked_for, graph) if obtained.failure is None else []
+    if missing:
+        streams.note(f"note: without --backward not checked: {', '.join(missing)}")
     findings = gravest_first([*obtained.explanations, *findings_of(graph, request.checks)])
     clock.lap("checking")
     for _, reporter, destination in request.reports:

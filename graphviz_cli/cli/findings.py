@@ -7,12 +7,17 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from graphviz_cli import registry
+from graphviz_cli.cli.request import is_saved_graph
+from graphviz_cli.errors import UsageError
 from graphviz_cli.graph.finding import Finding, Severity, gravest_first
 from graphviz_cli.graph.model import Graph
 from graphviz_cli.graph.verdict import Status, verdicts
 
 ALL = "all"
 """Stands for all checks that need no argument."""
+
+MEASURING = frozenset(("non-finite", "zero-gradient", "vanishing-gradient", "exploding-gradient"))
+"""Those of ours that read what probes left: a drawing without any does not load them."""
 
 
 def default_checks() -> list[str]:
@@ -25,10 +30,37 @@ def create_checks(asked_for: Sequence[str]) -> list[Any]:
 
     Raises UsageError for a check that there is not, or an option that is wrong.
     """
-    texts: list[str] = []
-    for text in asked_for or (ALL,):
-        texts += default_checks() if text == ALL else [text]
-    return [registry.create("checks", text) for text in dict.fromkeys(texts)]
+    return [registry.create("checks", text) for text in _texts(asked_for)]
+
+
+def needed_probes(asked_for: Sequence[str], *, backward: bool) -> list[str]:
+    """The probes whose numbers checks read: those asked for by name, with `backward` all of them.
+
+    Raises UsageError for a check that there is not.
+    """
+    texts = _texts(asked_for) if backward else [text for text in asked_for if text != ALL]
+    return list(dict.fromkeys(need for text in texts for need in _needs(text)))
+
+
+def unmeasured(asked_for: Sequence[str], graph: Graph) -> list[str]:
+    """The checks that can tell nothing of a graph, because nothing that they read was measured.
+
+    Raises UsageError if one of them was asked for by name.
+    """
+    known = graph.annotations
+    missing = []
+    for text in _texts(asked_for):
+        needs = _needs(text)
+        if needs and not any(need in known for need in needs):
+            name = text.partition(":")[0].strip()
+            if text in asked_for:
+                raise UsageError(
+                    f"{name} reads what a backward pass has measured, and this graph was saved "
+                    "without that.",
+                    hint="Save it again with --backward, or check the program itself.",
+                )
+            missing.append(name)
+    return missing
 
 
 def findings_of(graph: Graph, checks: Iterable[Any]) -> list[Finding]:
@@ -41,7 +73,9 @@ def findings_to_draw(graph: Graph) -> list[Finding]:
 
     Each of them takes a time that is linear in the size of the graph.
     """
-    names = [name for name in registry.BUILT_IN["checks"] if _needs_nothing(name)]
+    is_measured = "gradient" in graph.annotations
+    known = [name for name in registry.BUILT_IN["checks"] if is_measured or name not in MEASURING]
+    names = [name for name in known if _needs_nothing(name)]
     found = findings_of(graph, [registry.create("checks", name) for name in names])
     return [finding for finding in found if finding.severity is not Severity.NOTE]
 
@@ -63,7 +97,24 @@ def verdict_line(graph: Graph, target: str, findings: Sequence[Finding]) -> str:
         first, rest, tells = findings[0], len(findings) - 1, "more"
         text = first.message.rstrip(".") + (f", and {rest} more" if rest else "")
     again = "graphviz-cli check" + ("" if target == "-" else f" {target}")
+    if not is_saved_graph(target) and any(finding.check in MEASURING for finding in findings):
+        again += " --backward"
     return f"{text} ({again} tells {tells})"
+
+
+def _texts(asked_for: Sequence[str]) -> list[str]:
+    """The checks that are meant, each once, with their options."""
+    texts: list[str] = []
+    for text in asked_for or (ALL,):
+        texts += default_checks() if text == ALL else [text]
+    return list(dict.fromkeys(texts))
+
+
+def _needs(text: str) -> tuple[str, ...]:
+    """The probes that a check needs; another distribution's need not say."""
+    plugin = registry.plugin_type("checks", text.partition(":")[0].strip())
+    needs: tuple[str, ...] = getattr(plugin, "needs", ())
+    return needs
 
 
 def _needs_nothing(name: str) -> bool:

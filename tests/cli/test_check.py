@@ -156,3 +156,71 @@ def test_without_the_search_for_cuts_no_parameter_is_called_unused(
     assert "⚠" not in ran.stdout.decode()
     assert b"tells why" not in ran.stderr
     assert run("check", "train.py", "--no-cuts").returncode == 2
+
+
+NAN = """\
+import torch
+x = torch.tensor([0.0, 1.0, 2.0], requires_grad=True)
+y = x.sqrt()
+loss = y.sum()
+loss.backward()
+"""
+MEASURED = ("non-finite", "zero-gradient", "vanishing-gradient", "exploding-gradient")
+
+
+def test_with_a_backward_pass_the_op_that_makes_nan_is_named(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(NAN)
+    ran = run("check", "train.py", "--backward", "--report", "text", "--report", "github:out")
+    assert ran.returncode == 1, ran.stderr
+    assert (
+        "error: train.py:3: SqrtBackward0 (y) turns a finite gradient into inf in 1 of 3 elements: "
+        "grad self = grad / (2 * result), with grad: 1, result: 0 to 1.41 saved. [non-finite]"
+    ) in ran.stdout.decode()
+    assert b"not checked" not in ran.stderr
+    assert (tmp_path / "out").read_text().startswith("::error file=train.py,line=3,col=5,")
+
+
+def test_without_one_a_note_says_what_was_not_checked(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(NAN)
+    ran = run("check", "train.py", "--report", "json")
+    assert ran.returncode == 0
+    assert json.loads(ran.stdout)["findings"] == []
+    assert ran.stderr.decode().strip() == (
+        f"note: without --backward not checked: {', '.join(MEASURED)}"
+    )
+    assert run("check", "train.py", "-q").stderr == b""
+    assert b"not checked" not in run("check", "train.py", "-c", "unused-parameter").stderr
+
+
+def test_a_check_that_is_named_brings_its_measurement(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(NAN)
+    ran = run("check", "train.py", "-c", "non-finite", "-c", "vanishing-gradient:ratio=1e-3")
+    assert ran.returncode == 1
+    assert b"result: 0 to 1.41" in ran.stdout
+    assert ran.stderr == b""
+
+
+def test_a_saved_graph_tells_what_was_measured_when_it_was_saved(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(NAN)
+    run("train.py", "--backward", "-o", "measured.json")
+    told = run("check", "measured.json")
+    assert told.returncode == 1
+    assert b"grad / (2 * result), with grad: 1. [non-finite]" in told.stdout
+    assert run("check", "measured.json", "-c", "non-finite").returncode == 1
+    run("train.py", "-o", "bare.json")
+    assert run("check", "bare.json").returncode == 0
+    refused = run("check", "bare.json", "-c", "non-finite")
+    assert refused.returncode == 2
+    first, _ = refused.stderr.decode().splitlines()
+    assert first == (
+        "error: non-finite reads what a backward pass has measured, and this graph was saved "
+        "without that."
+    )
+
+
+def test_a_drawing_marks_what_a_backward_pass_has_shown(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(NAN)
+    ran = run("train.py", "--backward")
+    assert "⚠ non-finite: SqrtBackward0 (y) turns a finite gradient" in ran.stdout.decode()
+    assert ran.stderr.decode().splitlines()[-1].startswith("SqrtBackward0 (y) turns a finite")
+    assert "⚠" not in run("train.py").stdout.decode()

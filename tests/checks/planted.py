@@ -1,0 +1,505 @@
+"""Programs whose loss or gradient is NaN or infinite, and what is to blame.
+
+The line to blame ends in `# here`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Planted(NamedTuple):
+    """A program, the op to blame by autograd's name, and words of the message and the hint."""
+
+    program: str
+    op: str
+    says: tuple[str, ...]
+    hint: str = ""
+    step: int = 1
+    """The backward call that is looked at."""
+
+
+PLANTED: dict[str, Planted] = {
+    "zero divided by zero": Planted(
+        """
+        x = torch.tensor([0.0, 1.0], requires_grad=True)
+        y = 2 * x
+        z = x / y  # here
+        loss = z.sum()
+        loss.backward()
+        """,
+        "DivBackward0",
+        ("loss is NaN", "makes NaN in 1 of 2 elements of finite numbers", "other: 0 to 2"),
+        "divides by 0",
+    ),
+    "one divided by zero": Planted(
+        """
+        x = torch.tensor([0.0, 1.0, 2.0], requires_grad=True)
+        loss = (1 / x).sum()  # here
+        loss.backward()
+        """,
+        "ReciprocalBackward0",
+        (
+            "loss is inf",
+            "ReciprocalBackward0 makes inf of finite numbers (self: 0 to 2)",
+            "so is the gradient of 1 of 1 leaf",
+        ),
+        "divides by 0",
+    ),
+    "the square root at zero": Planted(
+        """
+        x = torch.tensor([0.0, 1.0, 2.0], requires_grad=True)
+        y = x.sqrt()  # here
+        loss = y.sum()
+        loss.backward()
+        """,
+        "SqrtBackward0",
+        (
+            "SqrtBackward0 (y) turns a finite gradient into inf in 1 of 3 elements",
+            "grad self = grad / (2 * result), with grad: 1, result: 0 to 1.41 saved",
+        ),
+        "slope of the root is infinite at 0",
+    ),
+    "the square root of a negative number": Planted(
+        """
+        x = torch.tensor([-1.0, 1.0], requires_grad=True)
+        loss = (x.sqrt() * 3).mean()  # here
+        loss.backward()
+        """,
+        "SqrtBackward0",
+        ("loss is NaN", "makes NaN in 1 of 2 elements of finite numbers"),
+        "negative number",
+    ),
+    "the logarithm of zero": Planted(
+        """
+        p = torch.tensor([0.0, 0.5, 2.0], requires_grad=True)
+        loss = -(p.log()).mean()  # here
+        loss.backward()
+        """,
+        "LogBackward0",
+        ("loss is inf", "makes -inf in 1 of 3 elements", "self: 0 to 2"),
+        "logarithm of 0",
+    ),
+    "infinity minus infinity": Planted(
+        """
+        x = torch.tensor([0.0, 1.0], requires_grad=True)
+        a = x.log()  # here
+        y = a - a.detach().clone() * 1
+        z = a - a.mul(1)
+        loss = z.sum()
+        loss.backward()
+        """,
+        "LogBackward0",
+        ("loss is NaN", "makes -inf in 1 of 2", "of which SubBackward0 (z) at planted.py:5 makes"),
+        "logarithm of 0",
+    ),
+    "an exponential that overflows": Planted(
+        """
+        x = torch.tensor([1.0, 100.0], requires_grad=True)
+        y = torch.exp(x)  # here
+        loss = y.sum() / y.max()
+        loss.backward()
+        """,
+        "ExpBackward0",
+        ("loss is NaN", "ExpBackward0 (y) makes inf in 1 of 2 elements", "makes NaN"),
+        "exp overflows above 88.7",
+    ),
+    "half precision overflows in the forward pass": Planted(
+        """
+        x = torch.full((4,), 300.0, dtype=torch.float16, requires_grad=True)
+        y = x * 2
+        z = y * x  # here
+        loss = z.float().mean()
+        loss.backward()
+        """,
+        "MulBackward0",
+        ("loss is inf", "MulBackward0 (z) makes inf in all 4 elements"),
+        "float16 ends at 65,504",
+    ),
+    "half precision overflows in the backward pass alone": Planted(
+        """
+        x = torch.full((4,), 0.001, dtype=torch.float16, requires_grad=True)
+        y = x * 300  # here
+        z = y * 300
+        loss = z.float().sum()
+        loss.backward()
+        """,
+        "MulBackward0",
+        ("MulBackward0 (y) turns a finite gradient into inf in all 4 elements", "grad: 300"),
+        "float16 ends at 65,504",
+    ),
+    "half precision gradients that add up to too much": Planted(
+        """
+        x = torch.full((4,), 0.001, dtype=torch.float16, requires_grad=True)
+        y = x * 1  # here
+        loss = (y * 40000).float().sum() + (y * 30000).float().sum()
+        loss.backward()
+        """,
+        "MulBackward0",
+        ("Finite gradients of MulBackward0 (y) add up to inf in all 4 elements",),
+        "float16 ends at 65,504",
+    ),
+    "a user's function whose backward divides by zero": Planted(
+        """
+        class Root(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx, x):
+                ctx.save_for_backward(x)
+                return x.abs().sqrt()
+            @staticmethod
+            def backward(ctx, gradient):
+                x, = ctx.saved_tensors
+                return gradient / (2 * x.abs().sqrt())
+        x = torch.tensor([0.0, 4.0], requires_grad=True)
+        y = Root.apply(x)  # here
+        loss = y.sum()
+        loss.backward()
+        """,
+        "RootBackward",
+        ("RootBackward (y) turns a finite gradient into inf in 1 of 2 elements", "grad: 1"),
+    ),
+    "a user's function whose forward divides by zero": Planted(
+        """
+        class Inverse(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx, x):
+                return x / x
+            @staticmethod
+            def backward(ctx, gradient):
+                return gradient
+        x = torch.tensor([0.0, 4.0], requires_grad=True)
+        loss = (2 * Inverse.apply(x)).sum()  # here
+        loss.backward()
+        """,
+        "InverseBackward",
+        ("loss is NaN", "InverseBackward makes NaN in 1 of 2 elements of finite numbers"),
+    ),
+    "inside a block that is repeated": Planted(
+        """
+        from torch import nn
+        class Block(nn.Module):
+            def __init__(self, shift):
+                super().__init__()
+                self.fc, self.shift = nn.Linear(4, 4), shift
+                nn.init.ones_(self.fc.weight)
+                nn.init.constant_(self.fc.bias, shift)
+            def forward(self, x):
+                h = self.fc(x)
+                return x + (h - h.detach() + self.shift).sqrt()  # here
+        net = nn.Sequential(*(Block(0.0 if k == 3 else 1.0) for k in range(6)))
+        loss = net(torch.ones(2, 4)).mean()
+        loss.backward()
+        """,
+        "SqrtBackward0",
+        ("SqrtBackward0 in net.3 turns a finite gradient into inf in all 8 elements",),
+        "slope of the root",
+    ),
+    "zero to a negative power": Planted(
+        """
+        x = torch.tensor([0.0, 2.0], requires_grad=True)
+        y = x ** -1  # here
+        loss = y.mean()
+        loss.backward()
+        """,
+        "PowBackward0",
+        ("loss is inf", "PowBackward0 (y) makes inf in 1 of 2"),
+        "At 0 a power is infinite",
+    ),
+    "the slope of zero to the power one half": Planted(
+        """
+        x = torch.tensor([0.0, 2.0], requires_grad=True)
+        loss = (x ** 0.5).mean()  # here
+        loss.backward()
+        """,
+        "PowBackward0",
+        ("turns a finite gradient into inf in 1 of 2", "grad * exponent * self^(exponent - 1)"),
+        "At 0 a power is infinite",
+    ),
+    "a vector of length zero that is normalised": Planted(
+        """
+        x = torch.tensor([[3.0, 4.0], [0.0, 0.0]], requires_grad=True)
+        length = x.norm(dim=1, keepdim=True)
+        unit = x / length  # here
+        loss = unit.sum()
+        loss.backward()
+        """,
+        "DivBackward0",
+        ("loss is NaN", "DivBackward0 (unit) makes NaN in 2 of 4", "other: 0 to 5"),
+        "divides by 0",
+    ),
+    "the standard deviation of one element": Planted(
+        """
+        x = torch.tensor([3.0], requires_grad=True)
+        spread = x.std()  # here
+        loss = spread + 1
+        loss.backward()
+        """,
+        "StdBackward0",
+        ("loss is NaN", "StdBackward0 (spread) makes NaN of finite numbers"),
+        "One element has no standard deviation",
+    ),
+    "a softmax over nothing but masked scores": Planted(
+        """
+        scores = torch.randn(2, 3, requires_grad=True)
+        mask = torch.tensor([[False, True, False], [True, True, True]])
+        masked = scores.masked_fill(mask, float("-inf"))
+        weights = masked.softmax(-1)  # here
+        loss = weights.square().sum()
+        loss.backward()
+        """,
+        "SoftmaxBackward0",
+        ("loss is NaN", "makes NaN in 3 of 6 elements of -inf from MaskedFillBackward0 (masked)"),
+        "leave something unmasked in every row",
+    ),
+    "the arc cosine at one": Planted(
+        """
+        a = torch.tensor([1.0, 0.5], requires_grad=True)
+        angle = torch.acos(a)  # here
+        loss = angle.sum()
+        loss.backward()
+        """,
+        "AcosBackward0",
+        ("AcosBackward0 (angle) turns a finite gradient into -inf in 1 of 2", "self: 0.5 to 1"),
+        "slope is infinite at -1 and 1",
+    ),
+    "the branch that torch.where does not choose": Planted(
+        """
+        x = torch.tensor([0.0, 4.0], requires_grad=True)
+        root = x.sqrt()  # here
+        y = torch.where(x > 0, root, 0.0)
+        loss = y.sum()
+        loss.backward()
+        """,
+        "SqrtBackward0",
+        ("SqrtBackward0 (root) turns a finite gradient into NaN in 1 of 2",),
+        "torch.where differentiates both branches",
+    ),
+    "a mask that is multiplied": Planted(
+        """
+        x = torch.tensor([0.0, 4.0], requires_grad=True)
+        logs = x.clamp(min=0).sqrt()  # here
+        loss = (logs * torch.tensor([0.0, 1.0])).sum()
+        loss.backward()
+        """,
+        "SqrtBackward0",
+        ("SqrtBackward0 (logs) turns a finite gradient into NaN in 1 of 2",),
+        "even a gradient of 0 becomes NaN there",
+    ),
+    "logits of the cross entropy that overflow": Planted(
+        """
+        from torch import nn
+        from torch.nn import functional
+        head = nn.Linear(3, 4).half()
+        x = torch.full((2, 3), 60000.0, dtype=torch.float16)
+        logits = head(x) * 100  # here
+        loss = functional.cross_entropy(logits.float(), torch.tensor([0, 1]))
+        loss.backward()
+        """,
+        "MulBackward0",
+        ("loss is NaN", "MulBackward0 (logits) makes"),
+        "float16 ends at 65,504",
+    ),
+    "an input that holds NaN": Planted(
+        """
+        from torch import nn
+        net = nn.Linear(3, 2)
+        x = torch.ones(4, 3)
+        x[1, 2] = float("nan")
+        y = net(x)  # here
+        loss = y.mean()
+        loss.backward()
+        """,
+        "AddmmBackward0",
+        (
+            'loss is NaN: x[1, 2] = float("nan") (planted.py:5) gave NaN',
+            "and it goes into AddmmBackward0 (y) in net",
+        ),
+    ),
+    "a parameter that holds NaN": Planted(
+        """
+        from torch import nn
+        net = nn.Linear(3, 2)
+        net.weight.data[0, 0] = float("nan")
+        y = net(torch.ones(4, 3)) * 2  # here
+        loss = y.mean()
+        loss.backward()
+        """,
+        "AccumulateGrad",
+        ("loss is NaN: net.weight holds NaN in 1 of 6 elements before the forward pass",),
+    ),
+    "a buffer that holds NaN": Planted(
+        """
+        from torch import nn
+        norm = nn.BatchNorm1d(3).eval()
+        norm.running_var[1] = float("nan")
+        y = norm(torch.ones(4, 3))  # here
+        loss = y.mean()
+        loss.backward()
+        """,
+        "NativeBatchNormBackward0",
+        ("loss is NaN", "NaN", "it goes into NativeBatchNormBackward0 (y) in norm"),
+    ),
+    "NaN that was made before there is a graph": Planted(
+        """
+        from torch import nn
+        net = nn.Linear(3, 2)
+        x = torch.zeros(4, 3)
+        with torch.no_grad():
+            x = x / x.std()
+        y = net(x)  # here
+        loss = y.mean()
+        loss.backward()
+        """,
+        "AddmmBackward0",
+        ("loss is NaN", "x / x.std()", "planted.py:6", "goes into AddmmBackward0 (y) in net"),
+    ),
+    "an embedding with a row of NaN": Planted(
+        """
+        from torch import nn
+        words = nn.Embedding(5, 3)
+        words.weight.data[2] = float("nan")
+        y = words(torch.tensor([1, 2]))  # here
+        loss = y.sum()
+        loss.backward()
+        """,
+        "AccumulateGrad",
+        ("loss is NaN: words.weight holds NaN in 3 of 15 elements",),
+    ),
+    "within a checkpoint that hides its ops": Planted(
+        """
+        from torch.utils.checkpoint import checkpoint
+        x = torch.tensor([0.0, 4.0], requires_grad=True)
+        y = checkpoint(torch.sqrt, x, use_reentrant=True)  # here
+        loss = y.sum()
+        loss.backward()
+        """,
+        "CheckpointFunctionBackward",
+        (
+            "turns a finite gradient into inf in 1 of 2",
+            "which of the ops within it did so cannot be seen",
+        ),
+    ),
+    "within a checkpoint that does not": Planted(
+        """
+        from torch.utils.checkpoint import checkpoint
+        def block(x):
+            return (x * 1).sqrt()  # here
+        x = torch.tensor([0.0, 4.0], requires_grad=True)
+        y = checkpoint(block, x, use_reentrant=False)
+        loss = y.sum()
+        loss.backward()
+        """,
+        "SqrtBackward0",
+        ("turns a finite gradient into inf in 1 of 2",),
+    ),
+    "the second derivative of a norm": Planted(
+        """
+        x = torch.tensor([0.0, 0.0], requires_grad=True)
+        y = x.norm()
+        slope, = torch.autograd.grad(y, x, create_graph=True)  # here
+        loss = slope.sum()
+        loss.backward()
+        """,
+        "DivBackward0",
+        ("turns a finite gradient into NaN",),
+        step=2,
+    ),
+    "the second derivative of a power": Planted(
+        """
+        x = torch.tensor([0.0, 4.0], requires_grad=True)
+        y = x.pow(1.5).sum()
+        slope, = torch.autograd.grad(y, x, create_graph=True)  # here
+        loss = slope.sum()
+        loss.backward()
+        """,
+        "PowBackward0",
+        ("PowBackward0 turns a finite gradient into inf in 1 of 2",),
+        "At 0 a power is infinite",
+        step=2,
+    ),
+    "a hook that makes NaN": Planted(
+        """
+        x = torch.tensor([1.0, 4.0], requires_grad=True)
+        y = x * 2  # here
+        y.register_hook(lambda gradient: gradient / 0 * 0)
+        loss = y.sum()
+        loss.backward()
+        """,
+        "MulBackward0",
+        ("A hook turns the finite gradient of MulBackward0 (y) into NaN in all 2 elements",),
+    ),
+    "a module's hook that makes NaN": Planted(
+        """
+        from torch import nn
+        net = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 1))
+        net[1].register_full_backward_hook(lambda module, given, got: (given[0] / 0 * 0,))
+        loss = net(torch.ones(4, 3)).sum()  # here
+        loss.backward()
+        """,
+        "BackwardHookFunctionBackward",
+        ("A backward hook of net.1 turns a finite gradient into NaN in all 12 elements",),
+        "another gradient",
+    ),
+    "gradients that add up to too much at a leaf": Planted(
+        """
+        w = torch.full((4,), 0.001, dtype=torch.float16, requires_grad=True)
+        a = w * 40000  # here
+        loss = (a + w * 30000).float().sum()
+        loss.backward()
+        """,
+        "AccumulateGrad",
+        ("Finite gradients of w add up to inf in all 4 elements",),
+        "float16 ends at 65,504",
+    ),
+    "one of several outputs": Planted(
+        """
+        x = torch.tensor([[0.0, 1.0], [2.0, 3.0]], requires_grad=True)
+        a, b = (x * 2).unbind(0)
+        loss = (a.log() + b).sum()  # here
+        loss.backward()
+        """,
+        "LogBackward0",
+        ("LogBackward0 makes -inf in 1 of 2 elements of finite numbers (self: 0 to 2)",),
+        "logarithm of 0",
+    ),
+    "a function that fails because of it": Planted(
+        """
+        class Careful(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx, x):
+                return x * 1
+            @staticmethod
+            def backward(ctx, gradient):
+                if not gradient.isfinite().all():
+                    raise ValueError("no good")
+                return gradient
+        x = torch.zeros(3, requires_grad=True)
+        y = Careful.apply(x * 1)
+        loss = y.sqrt().sum()  # here
+        loss.backward()
+        """,
+        "SqrtBackward0",
+        ("SqrtBackward0 turns a finite gradient into inf in all 3 elements",),
+        "slope of the root",
+    ),
+    "a backward pass that starts from NaN": Planted(
+        """
+        x = torch.tensor([1.0, 4.0], requires_grad=True)
+        y = x * 2  # here
+        y.backward(torch.tensor([float("nan"), 1.0]))
+        """,
+        "MulBackward0",
+        ("The backward pass of y starts from NaN in 1 of 2 elements",),
+    ),
+    "an exponential that a later division hides": Planted(
+        """
+        x = torch.tensor([-100.0, 1.0], requires_grad=True)
+        y = torch.exp(-x)  # here
+        loss = (1 / (1 + y)).sum()
+        loss.backward()
+        """,
+        "ExpBackward0",
+        ("ExpBackward0 (y) turns a finite gradient into NaN in 1 of 2", "result: 0.368 to inf"),
+        "exp overflows above 88.7",
+    ),
+}
