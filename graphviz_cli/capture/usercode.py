@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from graphviz_cli.capture.backward import ProgramStopped
 from graphviz_cli.capture.callers import begin
+from graphviz_cli.capture.stopping import ProgramStopped
 from graphviz_cli.capture.tracebacks import cut
 from graphviz_cli.errors import GraphvizCliError, TargetError
 

@@ -6,9 +6,11 @@ import pytest
 
 from graphviz_cli import registry
 from graphviz_cli.cli.findings import (
+    MEASURING,
     create_checks,
     default_checks,
     findings_to_draw,
+    needed_probes,
     verdict_line,
 )
 from graphviz_cli.errors import UsageError
@@ -35,6 +37,18 @@ def test_all_and_a_check_that_is_among_them_run_once() -> None:
         create_checks(["node-count"])
 
 
+def test_those_that_read_measurements_are_known_without_loading_them() -> None:
+    names = registry.BUILT_IN["checks"]
+    assert {name for name in names if registry.plugin_type("checks", name).needs} == MEASURING
+
+
+def test_the_probes_of_a_check_come_with_its_name_or_with_a_backward_pass() -> None:
+    assert needed_probes([], backward=False) == []
+    assert needed_probes(["all"], backward=False) == []
+    assert needed_probes(["zero-gradient", "all"], backward=False) == ["gradient"]
+    assert needed_probes([], backward=True) == ["gradient", "output", "saved-range"]
+
+
 def test_a_drawing_marks_no_notes() -> None:
     assert findings_to_draw(healthy()) == []  # its root of three elements is a note
     assert {finding.check for finding in findings_to_draw(severed())} == {
@@ -57,6 +71,13 @@ def test_other_findings_are_told_by_the_gravest() -> None:
     ]
     line = verdict_line(healthy(), "-", findings)
     assert line == "This is wrong, and 1 more (graphviz-cli check tells more)"
+
+
+def test_what_a_backward_pass_has_shown_needs_one_to_be_told_again() -> None:
+    findings = [Finding("non-finite", Severity.ERROR, "This is NaN.")]
+    line = verdict_line(healthy(), "train.py", findings)
+    assert line == "This is NaN (graphviz-cli check train.py --backward tells more)"
+    assert "--backward" not in verdict_line(healthy(), "net.json", findings)
 
 
 def test_nothing_is_said_where_nothing_is_wrong_or_the_target_failed() -> None:
