@@ -173,9 +173,9 @@ class _Tale:
         formula = self._evidence.formula(origin)
         message += f": {formula}" if formula else ""
         known = [f"grad: {received.span}"] if received is not None else []
-        known += filter(None, [self._evidence.saved(node, formula)])
-        message += f", with {', '.join(known)}" if known else ""
-        message += " saved" if len(known) > 1 else ""
+        if saved := self._evidence.saved(node, formula):
+            known.append(f"saved {saved}")
+        message += f" ({'; '.join(known)})" if known else ""
         advice = cure(self._evidence.deed(origin, sent))
         return message + self._hidden(node) + self._came_from(node), advice
 

@@ -32,6 +32,7 @@ Examples:
   graphviz-cli r18.json --depth 2 -o overview.png
   graphviz-cli check train.py                    what gets no gradient, and why
   graphviz-cli why train.py encoder.weight       the way to it, or what is in it
+  graphviz-cli watch train.py -o run.html        a whole run, step by step
 
 Defaults may stand in [tool.graphviz-cli] of pyproject.toml (depth = 2) and in
 the environment (GRAPHVIZ_CLI_DEPTH=2).

@@ -56,7 +56,7 @@ PLANTED: dict[str, Planted] = {
         "SqrtBackward0",
         (
             "SqrtBackward0 (y) turns a finite gradient into inf in 1 of 3 elements",
-            "grad self = grad / (2 * result), with grad: 1, result: 0 to 1.41 saved",
+            "grad self = grad / (2 * result) (grad: 1; saved result: 0 to 1.41)",
         ),
         "slope of the root is infinite at 0",
     ),

@@ -161,7 +161,7 @@ def test_a_gradient_alone_tells_the_op_too(tmp_path: Path) -> None:
     graph = measured(PLANTED["the square root at zero"].program, tmp_path)
     gradients = {name: a for name, a in graph.annotations.items() if name.startswith("gradient")}
     (finding,) = found(replace(graph, annotations=gradients))
-    assert finding.message.endswith("grad self = grad / (2 * result), with grad: 1.")
+    assert finding.message.endswith("grad self = grad / (2 * result) (grad: 1).")
 
 
 def test_the_block_is_marked_where_equal_ones_are_drawn_once(tmp_path: Path) -> None:
