@@ -97,8 +97,11 @@ def verdict_line(graph: Graph, target: str, findings: Sequence[Finding]) -> str:
         first, rest, tells = findings[0], len(findings) - 1, "more"
         text = first.message.rstrip(".") + (f", and {rest} more" if rest else "")
     again = "graphviz-cli check" + ("" if target == "-" else f" {target}")
-    if not is_saved_graph(target) and any(finding.check in MEASURING for finding in findings):
-        again += " --backward"
+    if not is_saved_graph(target):
+        step = graph.provenance.step
+        again += f" --step {step}" if step is not None and step > 1 else ""
+        if any(finding.check in MEASURING for finding in findings):
+            again += " --backward"
     return f"{text} ({again} tells {tells})"
 
 

@@ -19,7 +19,7 @@ from graphviz_cli.drawing.diagram import (
     Row,
     Sign,
 )
-from graphviz_cli.drawing.format import counted, shortened, visible
+from graphviz_cli.drawing.format import begun, counted, shortened, visible
 from graphviz_cli.drawing.formula import input_name
 from graphviz_cli.drawing.gradients import FLOW
 from graphviz_cli.drawing.heat import Heat, heat_of
@@ -339,7 +339,7 @@ class _Drawing:
     def _remarks(self, marks: tuple[str, ...]) -> tuple[str, ...]:
         notes = [visible(note) for note in self.graph.provenance.notes]
         findings = [f"{WARNING} {visible(text)}" for text in findings_on(self.graph)]
-        remarks = [shortened(text, _REMARK) for text in (*marks, *findings, *notes)]
+        remarks = [begun(text, _REMARK) for text in (*marks, *findings, *notes)]
         if len(remarks) > _MOST_REMARKS:
             remarks[_MOST_REMARKS:] = [f"and {counted(len(remarks) - _MOST_REMARKS, 'more note')}"]
         return tuple(remarks)

@@ -132,6 +132,11 @@ def _character_width(character: str) -> int:
     return 2 if unicodedata.east_asian_width(character) in ("W", "F") else 1
 
 
+def begun(text: str, limit: int) -> str:
+    """A sentence in at most `limit` characters; what is missing at its end becomes `…`."""
+    return text if len(text) <= limit else f"{text[: limit - 1].rstrip()}…"
+
+
 def _scaled(value: float, units: tuple[str, ...], *, decimals: int) -> tuple[float, str]:
     for unit in units[:-1]:
         # Rounding comes first: 999,990 B is 1.0 MB and not 1000.0 kB.

@@ -78,6 +78,8 @@ def test_what_a_backward_pass_has_shown_needs_one_to_be_told_again() -> None:
     line = verdict_line(healthy(), "train.py", findings)
     assert line == "This is NaN (graphviz-cli check train.py --backward tells more)"
     assert "--backward" not in verdict_line(healthy(), "net.json", findings)
+    later = replace(healthy(), provenance=replace(healthy().provenance, step=13))
+    assert "check train.py --step 13 --backward tells" in verdict_line(later, "train.py", findings)
 
 
 def test_nothing_is_said_where_nothing_is_wrong_or_the_target_failed() -> None:

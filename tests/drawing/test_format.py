@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphviz_cli.drawing.format import (
+    begun,
     bytes_text,
     count_text,
     counted,
@@ -117,3 +118,8 @@ def test_shortened_text_keeps_its_ends_and_the_limit(text: str, limit: int) -> N
         assert "…" in short
     else:
         assert short == text
+
+
+def test_a_sentence_that_is_too_long_loses_its_end() -> None:
+    assert begun("all of it", 9) == "all of it"
+    assert begun("the square root at zero", 12) == "the square…"
