@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from graphviz_cli.graph.model import Annotation, Combine
@@ -10,18 +10,19 @@ from graphviz_cli.graph.model import Annotation, Combine
 if TYPE_CHECKING:
     from graphviz_cli.capture.probes.statistics import Summary
 
-_FACTS: Sequence[tuple[str, Combine, Callable[[Summary], float]]] = (
-    ("", Combine.MAX, lambda s: s.norm),
-    ("-min", Combine.OWN, lambda s: s.least),
-    ("-max", Combine.OWN, lambda s: s.largest),
-    ("-mean", Combine.OWN, lambda s: s.mean),
-    ("-zeros", Combine.OWN, lambda s: s.share(s.zeros)),
-    ("-nan", Combine.MAX, lambda s: s.share(s.nans)),
-    ("-inf", Combine.MAX, lambda s: s.share(s.infinite)),
+_FACTS: Sequence[tuple[str, Combine]] = (
+    ("", Combine.MAX),
+    ("-min", Combine.OWN),
+    ("-max", Combine.OWN),
+    ("-mean", Combine.OWN),
+    ("-zeros", Combine.OWN),
+    ("-nan", Combine.MAX),
+    ("-inf", Combine.MAX),
 )
 """Of nodes that are drawn as one, `OWN` is that of the op nearest to the root."""
 
 _RARE = frozenset(("-nan", "-inf"))
+_UNKNOWN = (None,) * len(_FACTS)
 
 
 def facts(
@@ -34,12 +35,27 @@ def facts(
     That nothing is NaN or infinite is the rule, and would be said of every node: these two are left
     out where they are 0 of all nodes.
     """
-    for suffix, combine, number in _FACTS:
-        values = {node: number(summary) for node, summary in of_nodes.items()}
-        inputs = {
-            node: tuple(None if summary is None else number(summary) for summary in row)
-            for node, row in of_edges.items()
-        }
+    node_rows = {node: _numbers(summary) for node, summary in of_nodes.items()}
+    edge_rows = {
+        node: tuple(zip(*(_UNKNOWN if s is None else _numbers(s) for s in summaries)))
+        for node, summaries in of_edges.items()
+    }
+    for column, (suffix, combine) in enumerate(_FACTS):
+        values = {node: row[column] for node, row in node_rows.items()}
+        inputs = {node: row[column] for node, row in edge_rows.items()}
         if suffix in _RARE and not any(values.values()) and not any(map(any, inputs.values())):
             continue
         yield Annotation(f"{name}{suffix}", values, combine=combine, inputs=inputs)
+
+
+def _numbers(summary: Summary) -> tuple[float, ...]:
+    """In the order of `_FACTS`."""
+    return (
+        summary.norm,
+        summary.least,
+        summary.largest,
+        summary.mean,
+        summary.share(summary.zeros),
+        summary.share(summary.nans),
+        summary.share(summary.infinite),
+    )

@@ -15,14 +15,8 @@ from graphviz_cli.capture.engine import has_data
 _SMALL = 1e-15
 """Below this norm squares in single precision may have become zero."""
 
-_FEW_ELEMENTS = 8192
-"""Up to this many a call of torch costs more than the numbers in it do."""
-
-_MOST_BYTES = 1 << 20
-"""As much is copied at the most before it is measured."""
-
-_BATCHED = frozenset((torch.float16, torch.bfloat16, torch.float32, torch.float64))
 _PLAIN = frozenset((torch.Tensor, torch.nn.Parameter))
+_FLOATS = frozenset((torch.float16, torch.bfloat16, torch.float32, torch.float64))
 
 _WIDE = {torch.float16: torch.float32, torch.bfloat16: torch.float32}
 
@@ -76,95 +70,66 @@ def _extreme(choose: Any, values: Sequence[float]) -> float:
     return nans[0] if nans else float(choose(values, default=math.nan))
 
 
+_Numbers = tuple[torch.Tensor | float, ...]
+"""Norm, least, largest, sum, and the counts of what is not zero, NaN, infinite, and stored."""
+
+
 class Statistics:
     """Collects numbers about tensors where these are; `fetch` waits for all of them.
 
-    No tensor is kept. Small ones of one shape are copied, measured together, and dropped: never
-    more than 1 MB of copies lives at a time.
+    No tensor is kept but those numbers that are on a GPU.
     """
 
     def __init__(self) -> None:
         self._sizes: list[int] = []
-        self._parts: list[tuple[Sequence[int], tuple[torch.Tensor | int, ...]]] = []
-        self._batches: dict[object, tuple[list[int], list[torch.Tensor]]] = {}
-        self._copied = 0
-        """Bytes in the batches."""
+        self._numbers: list[_Numbers] = []
+        self._awaited: list[int] = []
+        """The rows that are on a GPU."""
 
     def add(self, tensor: Any) -> int | None:
         """Note a tensor; its row in what `fetch` gives, None where its values cannot be read."""
         with private.undisturbed():
-            row = len(self._sizes)
             # What is detached needs no `no_grad`, which would cost as much as a sum.
             values = tensor.detach()
-            numel = values.numel()
-            if _is_small(values, numel):
-                self._copy(row, values, numel * values.itemsize)
+            stored = values if _is_usual(values) else _values(values)
+            if stored is None:
+                return None
+            row = len(self._sizes)
+            if stored.is_cpu:
+                self._numbers.append(_here(stored))
             else:
-                stored = _values(values)
-                if stored is None:
-                    return None
-                self._parts.append(((row,), _numbers(stored, None)))
-            self._sizes.append(numel)
-            return row
-
-    def _copy(self, row: int, values: torch.Tensor, nbytes: int) -> None:
-        if self._copied + nbytes > _MOST_BYTES:
-            self._measure_batches()
-        key = values.shape, values.dtype, values.device
-        batch = self._batches.get(key)
-        if batch is None:
-            batch = self._batches[key] = [], []
-        batch[0].append(row)
-        batch[1].append(values.clone())
-        self._copied += nbytes
-
-    def _measure_batches(self) -> None:
-        for rows, copies in self._batches.values():
-            together = torch.stack(copies).reshape(len(copies), -1)
-            self._parts.append((rows, _numbers(together, 1)))
-        self._batches.clear()
-        self._copied = 0
+                self._numbers.append(_elsewhere(stored))
+                self._awaited.append(row)
+            self._sizes.append(values.numel())
+        return row
 
     def fetch(self) -> list[Summary]:
         """The numbers of all tensors that were noted, with one synchronisation for each device."""
-        with private.undisturbed():
-            self._measure_batches()
-            columns = iter(_fetched([number for _, part in self._parts for number in part]))
-        summaries: dict[int, Summary] = {}
-        for rows, part in self._parts:
-            numbers = (next(columns) for _ in part)
-            lists = [n if isinstance(n, list) else [n] * len(rows) for n in numbers]
-            for row, *line in zip(rows, *lists):
-                summaries[row] = _summary(self._sizes[row], *line)
-        return [summaries[row] for row in range(len(self._sizes))]
+        numbers: list[Any] = list(self._numbers)
+        fetched = _fetched([numbers[row] for row in self._awaited])
+        for row, found in zip(self._awaited, fetched):
+            numbers[row] = found
+        return list(map(_summary, self._sizes, numbers))
 
 
-def _summary(numel: int, *numbers: float) -> Summary:
+def _summary(numel: int, numbers: Sequence[float]) -> Summary:
     norm, least, largest, total, nonzero, nans, infinite, stored = numbers
     if stored < numel:
         least, largest = min(least, 0.0), max(largest, 0.0)
     if not stored:
         least = largest = 0.0 if numel else math.nan
-    return Summary(
-        numel,
-        float(norm),
-        float(least),
-        float(largest),
-        float(total),
-        numel - int(nonzero),
-        int(nans),
-        int(infinite),
-    )
+    zeros = numel - int(nonzero)
+    return Summary(numel, norm, least, largest, total, zeros, int(nans), int(infinite))
 
 
-def _is_small(tensor: torch.Tensor, numel: int) -> bool:
+def _is_usual(tensor: torch.Tensor) -> bool:
+    """It is the kind of tensor that nearly all are, of which nothing else need be asked."""
     return (
-        0 < numel <= _FEW_ELEMENTS
-        and type(tensor) in _PLAIN
-        and tensor.dtype in _BATCHED
+        type(tensor) in _PLAIN
+        and tensor.is_cpu
         and tensor.layout is torch.strided
+        and tensor.dtype in _FLOATS
         and not tensor.is_nested
-        and not tensor.is_meta
     )
 
 
@@ -182,52 +147,57 @@ def _values(tensor: torch.Tensor) -> torch.Tensor | None:
     return None if tensor.is_quantized or not has_data(tensor) else tensor
 
 
-def _numbers(values: torch.Tensor, dim: int | None) -> tuple[torch.Tensor | int, ...]:
-    """Norm, least, largest, sum, and the counts of what is not zero, NaN, infinite, and of all.
-
-    Of the whole tensor, or along one dimension.
-    """
-    count = values.numel() if dim is None else values.shape[dim]
+def _here(values: torch.Tensor) -> _Numbers:
+    """The numbers about a tensor in the CPU's memory, at once."""
+    count = values.numel()
     if not count:
-        return 0, 0, 0, 0, 0, 0, 0, 0
-    real = torch.view_as_real(values.resolve_conj()) if values.is_complex() else values
-    if not real.is_floating_point():
-        real = real.double()
-    wide = _WIDE.get(real.dtype)
-    if dim is None:
-        least, largest = torch.aminmax(real)
-    else:  # along a dimension `aminmax` takes twenty times as long as these
-        least, largest = real.amin(dim), real.amax(dim)
-    total = torch.sum(real, dim, dtype=wide)
-    nonzero = torch.count_nonzero(values, dim)
-    if values.device.type != "cpu":
-        # To look at a number here would mean to wait for it.
-        norm = torch.linalg.vector_norm(real, dim=dim, dtype=torch.float64)
-        nans, infinite = torch.isnan(values).sum(dim), torch.isinf(values).sum(dim)
-        return norm, least, largest, total, nonzero, nans, infinite, count
-    norm = torch.linalg.vector_norm(real, dim=dim, dtype=wide)
-    norms = [norm.item()] if dim is None else norm.tolist()
-    if all(_SMALL < number < math.inf for number in norms):
-        return norm, least, largest, total, nonzero, 0, 0, count
-    # The squares of large or small numbers leave the range where the numbers do not.
-    exact = torch.linalg.vector_norm(real, dim=dim, dtype=torch.float64)
-    norm = torch.where((norm > _SMALL) & (norm < math.inf), norm, exact)
-    nans, infinite = torch.isnan(values).sum(dim), torch.isinf(values).sum(dim)
+        return (0.0,) * 8
+    real, wide = _real(values)
+    least, largest = torch.aminmax(real)
+    total = torch.sum(real, dtype=wide).item()
+    nonzero = torch.count_nonzero(values).item()
+    norm = torch.linalg.vector_norm(real, dtype=wide).item()
+    nans = infinite = 0.0
+    if not _SMALL < norm < math.inf:
+        # The squares of large or small numbers leave the range where the numbers do not.
+        norm = torch.linalg.vector_norm(real, dtype=torch.float64).item()
+        nans, infinite = torch.isnan(values).sum().item(), torch.isinf(values).sum().item()
+    return norm, least.item(), largest.item(), total, nonzero, nans, infinite, count
+
+
+def _elsewhere(values: torch.Tensor) -> _Numbers:
+    """The numbers about a tensor on a GPU: to look at one here would mean to wait for it."""
+    count = values.numel()
+    if not count:
+        return (0.0,) * 8
+    real, wide = _real(values)
+    least, largest = torch.aminmax(real)
+    total = torch.sum(real, dtype=wide)
+    nonzero = torch.count_nonzero(values)
+    norm = torch.linalg.vector_norm(real, dtype=torch.float64)
+    nans, infinite = torch.isnan(values).sum(), torch.isinf(values).sum()
     return norm, least, largest, total, nonzero, nans, infinite, count
 
 
-def _fetched(numbers: Sequence[torch.Tensor | int]) -> list[Any]:
-    """The numbers as Python has them, in their order; a list for each tensor of them."""
-    result: list[Any] = list(numbers)
-    groups: dict[object, list[tuple[int, torch.Tensor]]] = {}
-    for place, number in enumerate(numbers):
-        if isinstance(number, torch.Tensor):
-            groups.setdefault((number.device, number.dtype), []).append((place, number))
-    for group in groups.values():
-        values = torch.cat([number.reshape(-1) for _, number in group]).tolist()
-        start = 0
-        for place, number in group:
-            end = start + number.numel()
-            result[place] = values[start:end]
-            start = end
+def _real(values: torch.Tensor) -> tuple[torch.Tensor, torch.dtype | None]:
+    """The real and imaginary parts as floating-point numbers, and in which type to add them up."""
+    real = torch.view_as_real(values.resolve_conj()) if values.is_complex() else values
+    if not real.is_floating_point():
+        real = real.double()
+    return real, _WIDE.get(real.dtype)
+
+
+def _fetched(rows: Sequence[_Numbers]) -> list[list[float]]:
+    """The rows with all numbers as Python has them."""
+    result: list[list[Any]] = [list(row) for row in rows]
+    places: dict[tuple[torch.device, torch.dtype], list[tuple[int, int]]] = {}
+    for at, row in enumerate(rows):
+        for column, number in enumerate(row):
+            if isinstance(number, torch.Tensor):
+                places.setdefault((number.device, number.dtype), []).append((at, column))
+    with private.undisturbed():
+        for group in places.values():
+            values = torch.stack([result[at][column] for at, column in group]).tolist()
+            for (at, column), value in zip(group, values):
+                result[at][column] = value
     return result
