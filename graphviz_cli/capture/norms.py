@@ -7,12 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 import torch
 
-from graphviz_cli.capture import engine, private
+from graphviz_cli.capture import engine
+from graphviz_cli.capture.probes.statistics import SMALL, WIDE, stored_values
 from graphviz_cli.graph.history import ABSENT
-
-_SMALL = 1e-15
-"""Below this norm squares in single precision may have become zero."""
-_WIDE = {torch.float16: torch.float32, torch.bfloat16: torch.float32}
 
 Number = torch.Tensor | float
 """A tensor without dimension is one that a GPU is still at."""
@@ -72,14 +69,14 @@ def norms(tensors: Sequence[torch.Tensor | None]) -> list[Number]:
             group = [value for place in places if (value := values[place]) is not None]
             if device.type != "cpu":
                 # To look at a number here would mean to wait for it. Only CUDA has wide ones.
-                wide = torch.float64 if device.type == "cuda" else _WIDE.get(dtype)
+                wide = torch.float64 if device.type == "cuda" else WIDE.get(dtype)
                 numbers: Sequence[Number] = engine.norms_of(group, wide)
             else:
-                plain = [norm.item() for norm in engine.norms_of(group, _WIDE.get(dtype))]
+                plain = [norm.item() for norm in engine.norms_of(group, WIDE.get(dtype))]
                 numbers = [
                     # The squares of large or small numbers leave the range where they do not.
                     norm
-                    if _SMALL < norm < math.inf
+                    if SMALL < norm < math.inf
                     else torch.linalg.vector_norm(value, dtype=torch.float64).item()
                     for norm, value in zip(plain, group)
                 ]
@@ -96,17 +93,9 @@ def total(norms: Iterable[float]) -> float | None:
 
 def _values(tensor: torch.Tensor) -> torch.Tensor | None:
     """The elements that are stored, as real numbers; None where there are none to be read."""
-    if tensor.layout is torch.sparse_coo:
-        tensor = tensor.coalesce().values()
-    elif tensor.layout is not torch.strided:
-        parts = dict(private.sparse_parts(tensor))
-        if "values" not in parts:
-            return None
-        tensor = parts["values"]
-    elif tensor.is_nested or private.inner_tensors(tensor):
+    stored = stored_values(tensor)
+    if stored is None:
         return None
-    if not engine.has_data(tensor):
-        return None
-    if tensor.is_complex():
-        return torch.view_as_real(tensor.resolve_conj())
-    return tensor if tensor.is_floating_point() else None
+    if stored.is_complex():
+        return torch.view_as_real(stored.resolve_conj())
+    return stored if stored.is_floating_point() else None

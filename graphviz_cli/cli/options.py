@@ -210,7 +210,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         ("--heat",),
         "View",
-        'Colour by a fact: "saved" (bytes kept for backward), or what a probe has measured.',
+        "Colour by a fact: memory (bytes kept for backward), gradient, time, or another that a "
+        "probe has measured.",
         value="NAME",
     ),
     Option(

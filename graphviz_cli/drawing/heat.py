@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from graphviz_cli import registry
 from graphviz_cli.drawing.diagram import Key, Tint
 from graphviz_cli.drawing.format import measure_text
 from graphviz_cli.errors import UsageError
@@ -15,7 +16,7 @@ SAVED = "saved"
 """Colours by the bytes that each op keeps, which every graph knows."""
 
 _MEASURED = frozenset(("gradient", "backward-time", "time"))
-_SHORT = {"time": ("backward-time", "forward-time")}
+_SHORT = {"time": ("backward-time", "forward-time"), "memory": ("saved-bytes", SAVED)}
 """Words for the first of several annotations that a graph has."""
 
 # Nuñez, Anderton, Renslow: Optimizing colormaps with consideration for color vision deficiency
@@ -94,7 +95,8 @@ def heat_of(graph: Graph, name: str) -> Heat:
     """
     values: dict[int, float]
     if name in _SHORT:
-        name = next((known for known in _SHORT[name] if known in graph.annotations), name)
+        named = (known for known in _SHORT[name] if known in graph.annotations or known == SAVED)
+        name = next(named, name)
     if name in graph.annotations:
         annotation, unit = graph.annotations[name], graph.annotations[name].unit
         values = {
@@ -109,11 +111,11 @@ def heat_of(graph: Graph, name: str) -> Heat:
     else:
         values, unit = {}, ""
     if not values:
-        known = [SAVED, *graph.annotations]
-        raise UsageError(
-            f"The graph has no values named {name!r} to colour by.",
-            hint=f"Known: {', '.join(dict.fromkeys(known))}."
-            + (" --backward measures it." if name in _MEASURED else ""),
-        )
+        hint = f"Known: {', '.join(dict.fromkeys([SAVED, *graph.annotations]))}."
+        if name in _MEASURED:
+            hint += " --backward measures it."
+        elif name in registry.BUILT_IN["probes"]:
+            hint += f" --probe {name} measures it."
+        raise UsageError(f"The graph has no values named {name!r} to colour by.", hint=hint)
     finite = [value for value in values.values() if math.isfinite(value)]
     return Heat(name, unit, values, min(finite, default=0.0), max(finite, default=0.0))

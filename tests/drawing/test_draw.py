@@ -406,6 +406,13 @@ def test_heat_by_saved_bytes_needs_no_annotation() -> None:
     assert box_of(diagram, "Exp").tint == Tint("#00204C", "#FFFFFF")
     assert box_of(diagram, "Mul").tint == Tint("#FFEA46", "#111111")
     assert box_of(diagram, "Sum").tint is None
+    assert draw(graphs.square(), Style(heat="memory")).legend == diagram.legend
+
+
+def test_heat_by_what_no_probe_has_measured_names_the_probe() -> None:
+    with pytest.raises(UsageError) as raised:
+        draw(graphs.square(), Style(heat="forward-time"))
+    assert raised.value.hint == "Known: saved. --probe forward-time measures it."
 
 
 def test_heat_by_an_unknown_annotation_is_refused_with_the_known_ones() -> None:

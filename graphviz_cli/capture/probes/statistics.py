@@ -12,13 +12,14 @@ import torch
 from graphviz_cli.capture import private
 from graphviz_cli.capture.engine import has_data
 
-_SMALL = 1e-15
+SMALL = 1e-15
 """Below this norm squares in single precision may have become zero."""
 
 _PLAIN = frozenset((torch.Tensor, torch.nn.Parameter))
 _FLOATS = frozenset((torch.float16, torch.bfloat16, torch.float32, torch.float64))
 
-_WIDE = {torch.float16: torch.float32, torch.bfloat16: torch.float32}
+WIDE = {torch.float16: torch.float32, torch.bfloat16: torch.float32}
+"""In which type the elements of another are added up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ class Statistics:
         with private.undisturbed():
             # What is detached needs no `no_grad`, which would cost as much as a sum.
             values = tensor.detach()
-            stored = values if _is_usual(values) else _values(values)
+            stored = values if _is_usual(values) else stored_values(values)
             if stored is None:
                 return None
             row = len(self._sizes)
@@ -133,7 +134,7 @@ def _is_usual(tensor: torch.Tensor) -> bool:
     )
 
 
-def _values(tensor: torch.Tensor) -> torch.Tensor | None:
+def stored_values(tensor: torch.Tensor) -> torch.Tensor | None:
     """The elements that are stored, as an ordinary tensor; None where there are none to be read."""
     if tensor.layout is torch.sparse_coo:
         tensor = tensor.coalesce().values()
@@ -158,7 +159,7 @@ def _here(values: torch.Tensor) -> _Numbers:
     nonzero = torch.count_nonzero(values).item()
     norm = torch.linalg.vector_norm(real, dtype=wide).item()
     nans = infinite = 0.0
-    if not _SMALL < norm < math.inf:
+    if not SMALL < norm < math.inf:
         # The squares of large or small numbers leave the range where the numbers do not.
         norm = torch.linalg.vector_norm(real, dtype=torch.float64).item()
         nans, infinite = torch.isnan(values).sum().item(), torch.isinf(values).sum().item()
@@ -184,7 +185,7 @@ def _real(values: torch.Tensor) -> tuple[torch.Tensor, torch.dtype | None]:
     real = torch.view_as_real(values.resolve_conj()) if values.is_complex() else values
     if not real.is_floating_point():
         real = real.double()
-    return real, _WIDE.get(real.dtype)
+    return real, WIDE.get(real.dtype)
 
 
 def _fetched(rows: Sequence[_Numbers]) -> list[list[float]]:
