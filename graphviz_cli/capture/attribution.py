@@ -26,12 +26,16 @@ from graphviz_cli.capture.cuts import Cuts
 from graphviz_cli.capture.frames import Origin
 from graphviz_cli.capture.modules import OPEN, ModuleCalls, Running
 from graphviz_cli.capture.number_line import NumberLine
+from graphviz_cli.capture.other_threads import OtherThreads
+from graphviz_cli.capture.private import UNNUMBERED
 from graphviz_cli.capture.source import CHANGED, Sources
 from graphviz_cli.capture.torch_calls import NAMELESS, TorchCalls
 from graphviz_cli.graph.model import NONE, Column, ModuleCall, SourceLocation
 
 _MOST_CALLS: Final = 20_000
-"""So many calls are noted before the older half is dropped."""
+"""So many calls are noted before half of them is dropped."""
+_OLDEST_CALLS: Final = 5_000
+"""So many are kept from the beginning: what a program computes before its loop lives on."""
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value", bound=Hashable)
@@ -62,6 +66,7 @@ class Attribution:
         self._module_calls = ModuleCalls()
         self._torch_calls = TorchCalls(self._module_calls, cuts=cuts) if sources else None
         self._sources = Sources()
+        self._other_threads = OtherThreads()
         self._handles: list[Any] = []
         self._thread: int | None = None
         self._paused_at = 0
@@ -72,6 +77,7 @@ class Attribution:
     def __enter__(self) -> Self:
         self._thread = threading.get_ident()
         _running.add(self)
+        self._other_threads.__enter__()
         self._watch_modules()
         if self._torch_calls is not None:
             self._torch_calls.watch()
@@ -86,6 +92,7 @@ class Attribution:
         if self._torch_calls is not None:
             self._torch_calls.unwatch()
         self._unwatch_modules()
+        self._other_threads.__exit__(kind, error, traceback)
         self._module_calls.leave_all()
         self.rest()
 
@@ -125,7 +132,7 @@ class Attribution:
         _running.discard(self)
 
     def forget(self) -> None:
-        """Drop the older half of what was noted, if it is much; to be called after a backward pass.
+        """Drop the middle of what was noted, if it is much; to be called after a backward pass.
 
         What was noted since `forget` was last called stays: graphs for several backward passes can
         be made before the first of them.
@@ -133,9 +140,9 @@ class Attribution:
         for number, calls in enumerate((self._module_calls, self._torch_calls)):
             if calls is not None:
                 count = len(calls.ends)
-                keep = max(count - self._known[number], _MOST_CALLS // 2)
-                if keep < count > _MOST_CALLS:
-                    calls.forget(keep)
+                newest = max(count - self._known[number], _MOST_CALLS // 2 - _OLDEST_CALLS)
+                if count > max(_MOST_CALLS, _OLDEST_CALLS + newest):
+                    calls.forget(_OLDEST_CALLS, newest)
                 self._known[number] = len(calls.ends)
 
     @property
@@ -153,20 +160,23 @@ class Attribution:
             self._module_calls.enter(module)
             if self._torch_calls is None:
                 return
+            self._torch_calls.module_called()
             if torch.is_grad_enabled():
                 self._torch_calls.resume()
             elif self._torch_calls.pause():
                 self._paused_at = self._module_calls.depth
 
     def _leave_module(self, module: torch.nn.Module, args: Any, value: Any) -> None:
-        if threading.get_ident() == self._thread:
-            self._module_calls.leave(module)
-            if self._torch_calls is None:
-                return
-            if self._module_calls.depth < self._paused_at and self._torch_calls.resume():
-                frame = sys._getframe(1)
-                self._torch_calls.note_module_without_gradients(module, args, value, frame)
-            self._torch_calls.note_module_value(module, value, sys._getframe(1))
+        if threading.get_ident() != self._thread:
+            self._other_threads.look()
+            return
+        self._module_calls.leave(module)
+        if self._torch_calls is None:
+            return
+        if self._module_calls.depth < self._paused_at and self._torch_calls.resume():
+            frame = sys._getframe(1)
+            self._torch_calls.note_module_without_gradients(module, args, value, frame)
+        self._torch_calls.note_module_value(module, value, sys._getframe(1))
 
     def modules(self, top_names: Mapping[int, str]) -> tuple[ModuleCall, ...]:
         """All module calls in the order in which they began; `keep_calls` leaves those of a graph.
@@ -205,15 +215,28 @@ class Attribution:
         ]
         return self._sources.location(site, mask), tuple(dict.fromkeys(names))
 
+    def own(self, sequence_nrs: Sequence[int]) -> Sequence[int]:
+        """The numbers of nodes, with UNNUMBERED for those that another thread may have made.
+
+        Threads count for themselves, and no node tells its thread.
+        """
+        first = self._other_threads.first_own
+        if not first:
+            return sequence_nrs
+        return [number if number >= first else UNNUMBERED for number in sequence_nrs]
+
     def resolve(self, sequence_nrs: Sequence[int]) -> Attributed:
         """What made the nodes with these numbers (`node._sequence_nr()`).
 
         Nothing is known (NONE, None, no names) of nodes that were made outside the block, and of
-        those whose number occurs twice: threads count for themselves.
+        those that another thread may have made.
         """
-        line = NumberLine(sequence_nrs, OPEN)
+        line = NumberLine(self.own(sequence_nrs), OPEN)
         calls = self._module_calls
-        painted = line.painted(calls.starts, calls.ends, range(len(calls)))
+        forgotten, end = calls.forgotten
+        painted = line.painted(
+            [*calls.starts, forgotten], [*calls.ends, end], [*range(len(calls)), NONE]
+        )
         modules = array("i", [painted[position] for position in line.positions])
         if self._torch_calls is None:
             nothing = array("i", bytes(modules.itemsize * len(modules)))

@@ -79,6 +79,8 @@ class EngineCalls:
 
     def __init__(self) -> None:
         self.count = 0
+        self.within_others = 0
+        """How many calls that fill `.grad` were made within a running one, and do not count."""
         self.stopped = False
         self._process = os.getpid()
         self._lock = threading.Lock()
@@ -119,9 +121,10 @@ class EngineCalls:
             def run() -> Any:
                 return original(outputs, *args, **options)
 
-            if not self._counts(outputs):
-                return run()
             accumulates = bool(options.get("accumulate_grad", True))
+            if not self._counts(outputs):
+                self.within_others += accumulates and private.is_inside_backward()
+                return run()
             frame = sys._getframe(1)
             return self.called(EngineCall(tuple(outputs), args, accumulates, frame, run))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,12 +34,19 @@ class CutGraph:
 
     `beyond` is for `visit`. In the graph are the cuts whose value some op of it took, and those
     behind them; and of the others those that are the only reason why one of `parameters` gets no
-    gradient, and writes through `.data` after the value was used.
+    gradient, and writes through `.data` after the value was used. `own` gives UNNUMBERED for the
+    numbers of nodes that another thread may have made.
     """
 
-    def __init__(self, cuts: Cuts, parameters: Iterable[torch.Tensor]) -> None:
+    def __init__(
+        self,
+        cuts: Cuts,
+        parameters: Iterable[torch.Tensor],
+        own: Callable[[Sequence[int]], Sequence[int]],
+    ) -> None:
         self._cuts = cuts
         self._joins = cuts.joins
+        self._own = own
         self._rebirths = [
             (leaf, birth.lineage)
             for birth in cuts.rebirths
@@ -105,7 +112,7 @@ class CutGraph:
     def _join(self, nodes: Sequence[Any], ids: Mapping[Any, int], known: int) -> None:
         """Match joins with nodes that are new."""
         if self._joins:
-            numbers = private.sequence_nrs(nodes[known:])
+            numbers = self._own(private.sequence_nrs(nodes[known:]))
             new = {
                 number: known + position
                 for position, number in enumerate(numbers)

@@ -70,6 +70,19 @@ class Cut:
     """Who got the value from the module call that made it."""
     written: int | None = None
     """The sequence number at which it was written to, for a tensor on the memory of its source."""
+    is_past: bool = False
+    """It was made before the last backward pass; what it was made of is forgotten."""
+
+    def pass_by(self) -> bool:
+        """Let go of the graph behind it; False if there is none, and so nothing to remember."""
+        behind = [self]
+        for cut in behind:  # grows while it is read
+            if cut.is_past or any(source.leaf is None for source in cut.sources.values()):
+                self.is_past = True
+                self.sources, self.lineage = {}, ()
+                break
+            behind += (earlier for earlier in cut.lineage if earlier not in behind)
+        return self.is_past
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +154,8 @@ def source_of(tensor: Any) -> Source | None:
 
 def is_only(cut: Cut, leaf: Any) -> bool:
     """Whether a cut value comes from one leaf alone."""
-    return not cut.lineage and all(source.leaf is leaf for source in cut.sources.values())
+    sources = cut.sources.values()
+    return bool(sources) and not cut.lineage and all(source.leaf is leaf for source in sources)
 
 
 def are_weights(sources: Iterable[Source], lineage: Lineage) -> bool:

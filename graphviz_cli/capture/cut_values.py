@@ -17,6 +17,8 @@ Placed: TypeAlias = tuple[Place, torch.Tensor]
 
 _SEVERAL: Final = 64
 """How many cuts a single value is known to come from, the newest."""
+_MOST_PAST: Final = 1_000
+"""Of how many values, the newest, is known after a backward pass what cut them."""
 _NESTING: Final = 3
 _CONTAINERS: Final = frozenset((list, tuple, dict))
 
@@ -88,9 +90,14 @@ class Lineages:
         """A tensor has got a history."""
         self._known.pop(id(tensor), None)
 
-    def clear(self) -> None:
-        """Forget all."""
+    def pass_by(self) -> None:
+        """Let go of the graphs; that a value was cut from one stays known, once for each place."""
+        known = [*self._known.items()][-_MOST_PAST:]
         self._known.clear()
+        for key, (reference, lineage) in known:
+            past = {(cut.kind, cut.origin): cut for cut in lineage if cut.pass_by()}
+            if past:
+                self._known[key] = reference, tuple(past.values())
 
 
 def joined(cuts: Iterable[Cut]) -> Lineage:

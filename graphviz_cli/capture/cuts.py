@@ -7,7 +7,6 @@ the join, and it makes the cut matter.
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import FrameType
@@ -20,42 +19,35 @@ from graphviz_cli.capture import private
 from graphviz_cli.capture.bookkeeping import is_bookkeeping
 from graphviz_cli.capture.constants import Constants
 from graphviz_cli.capture.cut_kinds import Meaning, is_write, kind_of, meaning_of, name_of
+from graphviz_cli.capture.cut_ledger import CutLedger
 from graphviz_cli.capture.cut_records import (
-    Cut,
-    Join,
-    Kept,
     Lineage,
-    Rebirth,
     Source,
     are_weights,
     is_only,
     source_of,
 )
-from graphviz_cli.capture.cut_values import Call, Lineages, Placed, joined, tensors_in
+from graphviz_cli.capture.cut_values import Call, Placed, joined, tensors_in
 from graphviz_cli.capture.double_backward import undifferentiable
 from graphviz_cli.capture.frames import Origin
-from graphviz_cli.capture.grad_blocks import GradBlocks
 from graphviz_cli.capture.modules import ModuleCalls
 from graphviz_cli.capture.source import CHANGED, SINGLE
-from graphviz_cli.capture.specs import spec_of
 from graphviz_cli.capture.uses import Uses, mask_of
 
-_BLOCKS: Final = frozenset(("no_grad", "set_grad_enabled", "inference_mode"))
 _WIDEST: Final = 61
 MOST_LOOKS: Final = 10_000
 """How many nodes are looked at between two backward passes. Each gets a Python object by that, and
 a long chain of those overruns the stack when it is freed (`teardown.py`)."""
 
 
-class Cuts:
+class Cuts(CutLedger):
     """Notes every place where the gradient is lost, told of every torch call of one thread.
 
-    `locate` gives the origin of a call by its frame and a mask.
     Nothing is computed, and no value is kept: cut values are known by weak references. What is kept
     is where they come from, a backward op and with it the graph behind it, of as many as
     `cut_records` says, until `forget` is called after a backward pass. So a program that goes on
     without any backward pass and without `no_grad` keeps some graphs alive that it would have
-    freed.
+    freed. That a living value is a cut one stays known, but not what it was made of.
     """
 
     def __init__(
@@ -63,15 +55,10 @@ class Cuts:
         locate: Callable[[FrameType, int], Origin],
         module_calls: ModuleCalls,
     ) -> None:
-        self._locate = locate
-        self._module_calls = module_calls
+        super().__init__(locate, module_calls)
         self._meanings: dict[Any, tuple[Meaning, str, bool]] = {}
         """For each function what it does, its name, and whether it writes to its first argument."""
-        self._lineages = Lineages()
-        self._kept = Kept()
-        self._count = 0
         self._looks = 0
-        self._blocks = GradBlocks()
         self._hidden: list[dict[int, torch.Tensor]] = []
         """For each custom Function that is running the parameters that its forward has used."""
         self.horizon = 0
@@ -82,29 +69,13 @@ class Cuts:
         self.constants = Constants(self._lineages)
 
     @property
-    def joins(self) -> list[Join]:
-        """All joins that are kept, in order."""
-        return self._kept.all_joins()
-
-    @property
-    def rebirths(self) -> list[Rebirth]:
-        """All leaves that are made of cut values and are kept, in order."""
-        return list(self._kept.rebirths)
-
-    @property
-    def ends(self) -> list[Cut]:
-        """The cuts that are kept whether their value joined anything or not, in order."""
-        return self._kept.all_ends()
-
-    @property
     def is_full(self) -> bool:
         """Since the last backward pass there were more cuts than can be noted."""
         return self._looks >= MOST_LOOKS
 
     def forget(self) -> None:
-        """Let everything go: the graphs behind the cuts have been used."""
-        self._kept = Kept()
-        self._lineages.clear()
+        """Let go of the graphs behind the cuts: they have been used."""
+        super().forget()
         self._looks = 0
         self.horizon = private.next_sequence_nr()
         self.uses.clear()
@@ -351,70 +322,6 @@ class Cuts:
             if sources:
                 given = (self._cut(".data", call, sources, given),)
             self._give(target, given)
-
-    def _give(self, tensor: Any, lineage: Lineage) -> None:
-        """A tensor now has a value that comes from some cuts."""
-        if not isinstance(tensor, torch.Tensor) or not lineage:
-            return
-        if not tensor.requires_grad:
-            self._lineages.note(tensor, lineage)
-        elif tensor.is_leaf:
-            self._lineages.drop(tensor)
-            self._kept.rebirths.append(Rebirth(weakref.ref(tensor), lineage))
-
-    def _join(self, call: Call) -> None:
-        """A call that made ops has perhaps taken cut values."""
-        taken = tuple(
-            (place, private.address_of_tensor(tensor), lineage)
-            for place, tensor in call.tensors
-            if (lineage := self._lineages.of(tensor))
-        )
-        if taken and not private.is_inside_backward():
-            join = Join(call.start, call.end, call.name, taken)
-            self._kept.join((id(call.frame.f_code), call.frame.f_lasti), join)
-
-    def _cut(
-        self,
-        kind: str,
-        call: Call,
-        sources: Sequence[Source],
-        lineage: Lineage,
-        mask: int | None = None,
-    ) -> Cut:
-        known = {source.key: source for source in sources}
-        block = None
-        if kind in _BLOCKS:
-            # Within one block the ops are one cut, or a target network would be hundreds.
-            block = self._blocks.current
-            merged = [cut for cut in lineage if cut.block == block]
-            for cut in reversed(merged):
-                known = {**cut.sources, **known}
-            lineage = joined(
-                outer for cut in lineage for outer in (cut.lineage if cut in merged else (cut,))
-            )
-        self._count += 1
-        cut = Cut(
-            number=self._count,
-            kind=kind,
-            op=call.name,
-            origin=self._locate(call.frame, mask_of(call.name) if mask is None else mask),
-            call=self._module_calls.running,
-            spec=spec_of(call.value) if isinstance(call.value, torch.Tensor) else None,
-            sources=known,
-            lineage=lineage,
-            block=block,
-        )
-        self._kept.end((id(call.frame.f_code), call.frame.f_lasti), cut)
-        return cut
-
-    def _kind(self, name: str, output: torch.Tensor) -> str:
-        named = kind_of(name)
-        if named is not None and (named != "copy_" or not torch.is_grad_enabled()):
-            return named
-        if not torch.is_grad_enabled():
-            return self._blocks.kind
-        is_number = output.is_floating_point() or output.is_complex()
-        return "non-differentiable" if is_number else "integer output"
 
     def _history(self, tensors: Sequence[Placed]) -> tuple[list[Source], Lineage]:
         """Those of the tensors that have a history, and the cuts that the others come from."""

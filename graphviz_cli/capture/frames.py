@@ -13,7 +13,7 @@ from typing import Final
 
 from torch.overrides import handle_torch_function
 
-from graphviz_cli.capture import private
+from graphviz_cli.capture import private_calls
 from graphviz_cli.capture.callers import begin, is_library, is_ours, is_torch
 
 
@@ -52,6 +52,9 @@ class Sites:
 
     def __init__(self) -> None:
         self._known: dict[int, Site] = {}
+        self.ended: int | None = None
+        """The id of the frame of the module call that ended last, as long as no other has begun:
+        torch may run hooks in it still, outside of the call."""
 
     def of(self, frame: FrameType) -> Site:
         """The instruction at which `frame` stands."""
@@ -81,7 +84,7 @@ class Sites:
         passed_on = True
         while frame is not None:
             site = known.get(id(frame.f_code) + frame.f_lasti) or self.of(frame)
-            if site.is_border:
+            if site.is_border and id(frame) != self.ended:
                 if shown is None and site.is_module_call:
                     around = self._site_around(frame, outer_sites)
                     if library is None or (around is not None and around.is_user):
@@ -163,6 +166,6 @@ _CACHE = dis.opmap["CACHE"]
 _RETURN_VALUE = dis.opmap["RETURN_VALUE"]
 _GENERATED = ("<frozen ", "<eval_with_key>")
 """Modules inside the interpreter, and code that torch.fx writes."""
-_MODULE_CALLS = private.module_call_code()
-_PASSED_ON = (handle_torch_function.__code__, *private.decorator_code())
+_MODULE_CALLS = private_calls.module_call_code()
+_PASSED_ON = (handle_torch_function.__code__, *private_calls.decorator_code())
 """Of functions that give what another one gave them."""

@@ -17,7 +17,8 @@ from typing import Final
 import torch
 
 from graphviz_cli.capture.frames import UNSOUGHT, Site, Unsought
-from graphviz_cli.capture.private import module_parts, next_sequence_nr, running_modules
+from graphviz_cli.capture.private import next_sequence_nr
+from graphviz_cli.capture.private_calls import module_parts, running_modules
 from graphviz_cli.graph.model import NONE, ModuleCall
 
 Running = tuple[int, int]
@@ -25,6 +26,8 @@ Running = tuple[int, int]
 
 OPEN: Final = 2**62
 """The end of a call that is still running."""
+_MOST_PLACES: Final = 10_000
+"""So many modules that live for a single call have a place of their own."""
 
 
 class _Place:
@@ -71,6 +74,8 @@ class ModuleCalls:
         """By the number of a place."""
         self._strangers: dict[tuple[int, str], list[_Place]] = {}
         """By the number of the place that called them, and by class."""
+        self.forgotten = 0, 0
+        """The range of sequence numbers that calls may have made which were dropped."""
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -123,19 +128,26 @@ class ModuleCalls:
         while self._stack:
             self._close()
 
-    def forget(self, keep: int) -> None:
-        """Drop the oldest calls, less those that are running, so that about `keep` are left."""
+    def forget(self, oldest: int, newest: int) -> None:
+        """Drop the calls between so many, about, less those that are running."""
         running = [call for call, _ in self._stack]
-        first = len(self.starts) - keep
+        first = len(self.starts) - newest
         # What follows a call that was made by none but running ones was made by none before it.
         while first < len(self.starts) and self._parents[first] not in (NONE, *running):
             first += 1
-        moved = {call: number for number, call in enumerate([c for c in running if c < first])}
+        begin, end = self.forgotten
+        self.forgotten = (
+            begin if end else self.starts[oldest],
+            self.starts[first] if first < len(self.starts) else next_sequence_nr(),
+        )
+        kept = [*range(oldest), *(call for call in running if oldest <= call < first)]
+        moved = {call: number for number, call in enumerate(kept)}
         shift = first - len(moved)
         for column in (self.starts, self.ends, self._parents, self._place_numbers):
             column[:first] = array(column.typecode, [column[call] for call in moved])
+        moved[NONE] = NONE
         for number, parent in enumerate(self._parents):
-            self._parents[number] = moved.get(parent, max(parent - shift, NONE))
+            self._parents[number] = moved.get(parent, parent - shift)
         self._stack = [(moved.get(call, call - shift), place) for call, place in self._stack]
         self.left = NONE
 
@@ -193,9 +205,16 @@ class ModuleCalls:
         call (`nn.ReLU()(x)`) takes the place of its dead predecessor.
         """
         known = self._strangers.setdefault((caller.index, type(module).__name__), [])
-        for place in known:
+        for position, place in enumerate(known):
             if place.module() is None:
-                place.module = weakref.ref(module)
+                if len(self._places) < _MOST_PLACES:
+                    # The user may have a name for this one, which the dead one never had.
+                    heir = _Place(len(self._places), module, place.owner, place.name)
+                    heir.is_stranger, heir.called = True, place.called
+                    self._places.append(heir)
+                    known[position] = place = heir
+                else:
+                    place.module = weakref.ref(module)
                 return place
         number = f"_{len(known) + 1}" if known else ""
         owner = caller if self._stack else None

@@ -130,7 +130,7 @@ class SourceFile:
         lines[0] = lines[0][start:]
         text = b"".join(lines).decode(errors="replace")
         if len(lines) > 1:
-            text = _LINE_BREAK.sub("", _without_comments(text))
+            text = _LINE_BREAK.sub("", _without_comments(text).replace("\\\n", "\n"))
         return " ".join(text.split())
 
     def whole(self, span: Span) -> Span:

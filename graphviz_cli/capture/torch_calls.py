@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeAlias
 import torch
 from torch.overrides import TorchFunctionMode
 
-from graphviz_cli.capture import private
+from graphviz_cli.capture import private, private_calls
 from graphviz_cli.capture.cut_values import Call
 from graphviz_cli.capture.cuts import Cuts
 from graphviz_cli.capture.frames import Origin, Sites
@@ -101,7 +101,7 @@ class TorchCalls(TorchFunctionMode):
 
     def unwatch(self) -> None:
         """Leave torch as it was."""
-        private.remove_function_mode(self)
+        private_calls.remove_function_mode(self)
         _unwatch_custom_functions(self)
 
     def pause(self) -> bool:
@@ -112,23 +112,24 @@ class TorchCalls(TorchFunctionMode):
         """
         if self._below is not None:
             return False
-        self._below = private.remove_function_mode(self)
+        self._below = private_calls.remove_function_mode(self)
         return self._below is not None
 
     def resume(self) -> bool:
         """End a pause; False if there was none."""
         if self._below is None:
             return False
-        private.insert_function_mode(self, self._below)
+        private_calls.insert_function_mode(self, self._below)
         self._below = None
         return True
 
-    def forget(self, keep: int) -> None:
-        """Drop the oldest calls, so that `keep` are left."""
-        dropped = len(self.ends) - keep
-        passed_on = bisect_left(self.passed_on, self.ends[dropped - 1])
-        del self.passed_on[:passed_on], self.receivers[:passed_on]
-        del self.starts[:dropped], self.ends[:dropped], self.origin_numbers[:dropped]
+    def forget(self, oldest: int, newest: int) -> None:
+        """Drop the calls between so many."""
+        dropped = slice(oldest, len(self.ends) - newest)
+        begin, end = self.starts[oldest], self.ends[dropped.stop - 1]
+        passed_on = slice(bisect_left(self.passed_on, begin), bisect_left(self.passed_on, end))
+        del self.passed_on[passed_on], self.receivers[passed_on]
+        del self.starts[dropped], self.ends[dropped], self.origin_numbers[dropped]
 
     def __torch_function__(
         self,
@@ -195,8 +196,13 @@ class TorchCalls(TorchFunctionMode):
         self.ends.append(end)
         self.origin_numbers.append(number)
 
+    def module_called(self) -> None:
+        """A module's call begins."""
+        self._sites.ended = None
+
     def note_module_value(self, module: torch.nn.Module, value: Any, frame: FrameType) -> None:
         """A module's call, which torch runs in `frame`, is about to give `value`."""
+        self._sites.ended = id(frame)
         if self.cuts is not None:
             outer = frame.f_back
             self.cuts.passed(value, lambda: self._sites.receivers(SINGLE, outer))
@@ -206,7 +212,7 @@ class TorchCalls(TorchFunctionMode):
         if (
             isinstance(value, torch.Tensor)
             and private.is_computed(value)
-            and not module._forward_hooks
+            and not (module._forward_hooks or module._backward_hooks or module._backward_pre_hooks)
         ):
             self.passed_on.append(self.ends[-1] - 1)
             self.receivers.append(self._number(self._sites.receivers(SINGLE, frame.f_back)))

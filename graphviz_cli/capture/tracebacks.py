@@ -8,7 +8,7 @@ from types import CodeType, FunctionType, TracebackType
 
 import torch
 
-from graphviz_cli.capture import private
+from graphviz_cli.capture import private_calls
 from graphviz_cli.capture.callers import is_ours, is_torch, real_path, variables_of
 
 _OVERRIDES = os.path.realpath(torch.overrides.__file__)
@@ -58,7 +58,7 @@ def _without_hooks(entries: list[TracebackType]) -> list[TracebackType]:
 
     Torch runs a module's hooks and its `forward` in a frame of its own, and only if it has any.
     """
-    plain, hooked = private.call_without_hooks(), private.module_call_code()
+    plain, hooked = private_calls.call_without_hooks(), private_calls.module_call_code()
     kept: list[TracebackType] = []
     for entry in entries:
         is_hooked = bool(kept) and entry.tb_frame.f_code in hooked
@@ -71,7 +71,7 @@ def _without_hooks(entries: list[TracebackType]) -> list[TracebackType]:
 
 def _only_we_listen(entry: TracebackType) -> bool:
     module = variables_of(entry.tb_frame)["self"]
-    hooks = [getattr(hook, "__func__", hook) for hook in private.call_hooks(module)]
+    hooks = [getattr(hook, "__func__", hook) for hook in private_calls.call_hooks(module)]
     return all(isinstance(hook, FunctionType) and is_ours(hook.__code__) for hook in hooks)
 
 

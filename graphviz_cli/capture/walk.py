@@ -6,6 +6,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
+from operator import ne
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -85,9 +86,10 @@ def walk(
         types = NodeTypes(live.nodes)
         sequence_nrs = private.sequence_nrs(live.nodes)
         ranks, is_exact = creation_order(types.ops, sequence_nrs, live.edges)
+        own = sequence_nrs if attribution is None else attribution.own(sequence_nrs)
         reached = reached_leaves(live.nodes, types.leaves, known)
         alone = [start.leaf for start in starts if start.leaf is not None]
-        taken = _constants_of(attribution, live, sequence_nrs, known)
+        taken = _constants_of(attribution, live, own, known)
         alone += unreached
         alone += [constant.tensor for constant in taken]
         leaves = reached + unreached_leaves(alone, reached, known, len(live.nodes) + len(cuts))
@@ -99,7 +101,7 @@ def walk(
         if attribution is None:
             origins = unknown_origins(total)
         else:
-            origins = origins_of(attribution, known, sequence_nrs, leaves, cuts)
+            origins = origins_of(attribution, known, own, leaves, cuts)
         edges = live.edges if behind is None else behind.edges(live.nodes, live.edges)
         edges = merged(edges, _edges_to_constants(taken, leaves))
         walked = Walked(live.nodes, types, edges, origins.modules, leaves, cuts)
@@ -155,6 +157,7 @@ def walk(
         provenance=Provenance(
             notes=(
                 *_notes(starts, types, saved, is_exact=is_exact),
+                *_doubtful(sequence_nrs, own),
                 *(() if behind is None else behind.notes()),
             )
         ),
@@ -165,10 +168,10 @@ def _cuts_of(
     attribution: Attribution | None, parameters: Sequence[torch.Tensor], names: TensorNames
 ) -> CutGraph | None:
     recorder = None if attribution is None else attribution.cuts
-    if recorder is None:
+    if attribution is None or recorder is None:
         return None
     variables = [tensor for tensor in names.tensors if names.of(tensor).owner is None]
-    return CutGraph(recorder, chain(parameters, variables))
+    return CutGraph(recorder, chain(parameters, variables), attribution.own)
 
 
 def _constants_of(
@@ -249,3 +252,10 @@ def _notes(
         yield f"Not seen of {saved.unknown} {functions}: what was saved, as backward has freed it."
     if not is_exact:
         yield "Not seen: the exact order of the forward pass, as several threads made the ops."
+
+
+def _doubtful(sequence_nrs: Sequence[int], own: Sequence[int]) -> Iterator[str]:
+    count = 0 if own is sequence_nrs else sum(map(ne, sequence_nrs, own))
+    if count:
+        ops = "1 op comes" if count == 1 else f"{count} ops come"
+        yield f"Not seen: where {ops} from, as another thread numbered its own alike."

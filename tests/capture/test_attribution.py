@@ -387,6 +387,44 @@ def test_numbers_far_apart_are_resolved() -> None:
     assert attributed.sources[0] is attributed.sources[5] is attributed.sources[6] is None
 
 
+def test_backward_hooks_on_modules_leave_the_sources_and_names_of_others_as_they_are() -> None:
+    net = nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 1))
+    x = torch.rand(2, 3, requires_grad=True)
+    for module in (net, net[0]):
+        module.register_full_backward_hook(lambda *_: None)
+
+    def program() -> torch.Tensor:
+        y = net(x)
+        return y.exp()
+
+    ops = observe(program, top_names={id(net): "net"})
+    assert [op.text for op in ops] == [*["net(x)"] * (len(ops) - 1), "y.exp()"]
+    hooked = "BackwardHookFunctionBackward"
+    assert [op.op for op in ops if op.op == hooked] == [hooked] * 4
+    assert [op.op for op in ops if "y" in op.names] in ([], [hooked])
+    assert [(op.op, op.path) for op in ops if op.op == "TanhBackward0"] == [
+        ("TanhBackward0", "net.1")
+    ]
+
+
+def test_what_a_dead_module_has_made_is_not_under_the_name_of_one_that_came_later() -> None:
+    class First(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.exp()
+
+    def program() -> torch.Tensor:
+        x = torch.rand(2, requires_grad=True)
+        y = nn.Sequential(First())(x)
+        later.append(nn.Sequential(nn.Tanh()))
+        return later[0](y)
+
+    later: list[nn.Module] = []
+    with Attribution() as attribution:
+        root = program()
+    ops = explain(attribution, root, top_names={id(later[0]): "later"})
+    assert paths(ops) == ["Sequential.0", "later.0"]
+
+
 def test_numbers_that_two_threads_have_given_tell_nothing() -> None:
     w = torch.rand(3, requires_grad=True)
     results = []

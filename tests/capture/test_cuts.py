@@ -598,6 +598,41 @@ def test_what_an_earlier_backward_has_used_up_is_not_drawn_behind_a_cut(script):
     assert {v.status for v in verdicts(third).values()} == {Status.REACHED}
 
 
+def test_a_value_that_was_cut_before_a_backward_pass_is_still_a_cut_one_after_it(script):
+    text = STEPS.replace("    loss.backward()", "    state = state.detach()\n    loss.backward()")
+    for step in (2, 3):
+        (cut,) = shown(script(text, step=step))
+        assert (cut.kind, cut.text, cut.before) == ("detach", "state.detach()", ())
+
+
+RUNNING_MEAN = """
+import torch
+w = torch.ones(3, requires_grad=True)
+mean = torch.zeros(3)
+for _ in range(9):
+    y = w.exp()
+    loss = (y - mean).sum()
+    loss.backward()
+    mean = 0.9 * mean + y.detach()
+"""
+
+
+def test_what_was_cut_before_many_passes_is_no_more_than_before_two(script):
+    kinds = [[cut.text for cut in shown(script(RUNNING_MEAN, step=n))] for n in (1, 2, 3, 8)]
+    assert kinds == [[], ["y.detach()"], ["y.detach()"] * 2, ["y.detach()"] * 2]
+
+
+def test_weights_that_are_averaged_are_no_cut_after_a_backward_pass(script):
+    text = STEPS.replace("state = torch", "average = torch.zeros(12, 4)\nstate = torch", 1)
+    text = text.replace(
+        "    state = state.detach()",
+        "    with torch.no_grad():\n"
+        "        average = 0.9 * average + 0.1 * cell.weight_hh\n"
+        "        cell.weight_hh.copy_(average)",
+    ).replace("cell(torch.randn(4, 3), state)", "cell(torch.randn(4, 3))")
+    assert not shown(script(text, step=3))
+
+
 def test_an_optimizer_is_told_of_what_it_holds(script):
     graph = script(STEPS)
     held = graph.annotations["optimizer"].values

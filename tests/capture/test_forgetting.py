@@ -128,3 +128,51 @@ def test_nothing_is_noted_during_a_pause_and_everything_after_it() -> None:
         "model",
         "torch.tanh(self.second(self.first(x)))",
     )
+
+
+def test_what_was_made_before_the_loop_stays_explained() -> None:
+    model, head = Block(), nn.Linear(2, 1)
+    x = torch.ones(1, 2)
+
+    def train(steps: int) -> list[ObservedOp]:
+        def program() -> torch.Tensor:
+            features = model(x)
+            for _ in range(steps):
+                loss = head(features).sum()
+                attribution.forget()
+            return loss
+
+        with Attribution() as attribution:
+            root = begin(program)
+            assert attribution._torch_calls is not None
+            assert len(attribution._torch_calls.ends) < 21_000
+        names = {id(model): "model", id(head): "head"}
+        return explain(attribution, root, top_names=names)
+
+    once = train(1)
+    assert [op.path for op in once][:2] == ["model.first", "model.first"]
+    assert told(train(12_000)) == told(once)
+
+
+def test_an_op_of_a_forgotten_call_is_not_said_to_be_that_of_the_call_around_it() -> None:
+    class Long(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.block = Block()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            for step in range(20_000):
+                y = self.block(x)
+                if step == 8_000:
+                    kept = y
+                attribution.forget()
+            return kept * y
+
+    with Attribution() as attribution:
+        root = begin(Long(), torch.ones(1, 2))
+    ops = explain(attribution, root)
+    paths = [op.path for op in ops]
+    assert paths.count("Long.block.first") == paths.count("Long.block.second") == 2
+    assert paths.count("Long.block") == 1
+    assert paths.count(None) == 5
+    assert paths[-1] == "Long"

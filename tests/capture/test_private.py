@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import checkpoint
 
-from graphviz_cli.capture import private
+from graphviz_cli.capture import private, private_calls
 from tests.capture.programs import Scaled, leaf, quiet_checkpoint_debugging
 
 
@@ -272,7 +272,7 @@ def test_a_module_without_hooks_runs_its_forward_where_it_is_said() -> None:
         Fails()()
     entries = {entry.frame.code.raw: entry._rawentry for entry in raised.traceback}
     entry = entries[torch.nn.Module._call_impl.__code__]
-    assert private.call_without_hooks() == (entry.tb_lasti, entry.tb_lineno)
+    assert private_calls.call_without_hooks() == (entry.tb_lasti, entry.tb_lineno)
 
 
 def test_all_hooks_of_a_call_are_told() -> None:
@@ -289,6 +289,6 @@ def test_all_hooks_of_a_call_are_told() -> None:
     ):
         register(hook)
     with torch.nn.modules.module.register_module_forward_hook(on_all):
-        assert private.call_hooks(module).count(hook) == 4
-        assert private.call_hooks(module).count(on_all) == 1
-    assert on_all not in private.call_hooks(module)
+        assert private_calls.call_hooks(module).count(hook) == 4
+        assert private_calls.call_hooks(module).count(on_all) == 1
+    assert on_all not in private_calls.call_hooks(module)

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
-from graphviz_cli.capture import private
+from graphviz_cli.capture import private, private_calls
 
 
 class Noting(TorchFunctionMode):
@@ -47,13 +47,13 @@ def test_views_are_told_from_other_tensors_unnoticed() -> None:
 def test_module_parts_are_named_and_may_be_missing() -> None:
     block = nn.Sequential(nn.ReLU(), nn.Tanh())
     block.register_module("none", None)
-    assert [(name, type(part).__name__) for name, part in private.module_parts(block)] == [
+    assert [(name, type(part).__name__) for name, part in private_calls.module_parts(block)] == [
         ("0", "ReLU"),
         ("1", "Tanh"),
         ("none", "NoneType"),
     ]
     scripted = torch.jit.trace(nn.Sequential(nn.ReLU()), torch.rand(2))
-    assert [name for name, _ in private.module_parts(scripted)] == ["0"]
+    assert [name for name, _ in private_calls.module_parts(scripted)] == ["0"]
 
 
 def test_a_module_call_with_hooks_has_one_frame_of_its_own() -> None:
@@ -63,7 +63,7 @@ def test_a_module_call_with_hooks_has_one_frame_of_its_own() -> None:
     class Inner(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             frame = sys._getframe()
-            running.append(private.running_modules(frame))
+            running.append(private_calls.running_modules(frame))
             while frame is not None:
                 codes.append(frame.f_code)
                 frame = frame.f_back  # type: ignore[assignment]
@@ -76,7 +76,7 @@ def test_a_module_call_with_hooks_has_one_frame_of_its_own() -> None:
         outer(torch.rand(2))
     finally:
         handle.remove()
-    (code,) = private.module_call_code()
+    (code,) = private_calls.module_call_code()
     assert codes.count(code) == 2
     assert running == [{id(inner), id(outer)}]
 
@@ -84,9 +84,9 @@ def test_a_module_call_with_hooks_has_one_frame_of_its_own() -> None:
 def test_a_mode_is_taken_from_its_place_and_put_back_there() -> None:
     below, mode, above = Noting(), Noting(), Noting()
     with below, mode, above:
-        place = private.remove_function_mode(mode)
+        place = private_calls.remove_function_mode(mode)
         assert _get_current_function_mode_stack() == [below, above]
-        assert private.remove_function_mode(mode) is None
+        assert private_calls.remove_function_mode(mode) is None
         assert place == 1
-        private.insert_function_mode(mode, place)
+        private_calls.insert_function_mode(mode, place)
         assert _get_current_function_mode_stack() == [below, mode, above]

@@ -103,6 +103,12 @@ def test_an_expression_over_several_lines_is_one_line_without_comments() -> None
     ]
 
 
+def test_a_line_that_goes_on_behind_a_backslash_is_told_without_it() -> None:
+    source = ["y = w \\\n", "    .exp() \\\n", "    + b\n"]
+    linecache.cache["<continued>"] = (0, None, source, "<continued>")
+    assert [op.text for op in run("".join(source), "<continued>")] == ["w.exp()", "w.exp() + b"]
+
+
 def test_a_long_expression_is_cut() -> None:
     source = "y = torch.cat([" + ", ".join(["w"] * 100) + "])"
     linecache.cache["<long>"] = (len(source), None, [source], "<long>")

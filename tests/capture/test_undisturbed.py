@@ -138,7 +138,12 @@ def state_of_the_process() -> dict[str, Any]:
         "trace": (sys.gettrace(), sys.getprofile()),
         "limit": sys.getrecursionlimit(),
         "folder": os.getcwd(),  # noqa: PTH109
-        "threads": (threading.excepthook, threading.active_count()),
+        "threads": (
+            threading.excepthook,
+            threading.active_count(),
+            vars(threading.Thread)["_bootstrap_inner"],
+            vars(threading.Condition)["notify"],
+        ),
         "warnings": [str(entry) for entry in warnings.filters],
         "exception": sys.exception(),
         "anomaly": torch.is_anomaly_enabled(),
