@@ -69,13 +69,37 @@ _HALF = 65504.0
 """The largest number in float16."""
 
 
+_ELEMENTWISE = r"(?!.*([mM]m|Norm|Softmax|Attention|Convolution|Linalg)).*"
+
+
 def _overflows(deed: Deed) -> bool:
-    return deed.is_forward and deed.has_infinite and not deed.has_nan
+    return deed.is_forward and deed.has_infinite
+
+
+def _squares_overflow(deed: Deed) -> bool:
+    return any(max(map(abs, deed.ranges.get(name, (0.0,)))) > 1e18 for name in ("input", "self"))
 
 
 _CULPRITS: Sequence[_Culprit] = (
     _Culprit(
         r".*",
+        lambda d: d.is_forward and d.numel == 0,
+        "The mean of nothing is 0 / 0: skip such a batch, or divide the sum by max(count, 1).",
+    ),
+    _Culprit(
+        r"NllLoss\w*",
+        lambda d: d.ends_at("total_weight", 0),
+        "Every target is ignore_index, or has weight 0, and the mean of nothing is 0 / 0: skip "
+        "such a batch, or divide the sum by max(count, 1).",
+    ),
+    _Culprit(
+        r"CtcLoss\w*",
+        lambda d: d.has_infinite,
+        "The targets are longer than what was predicted can spell: leave these out, or "
+        "zero_infinity=True.",
+    ),
+    _Culprit(
+        _ELEMENTWISE,
         lambda d: d.is_masked and d.below_where,
         "torch.where differentiates both branches: the one that is not chosen gets a gradient of "
         "0, and 0 times an infinite derivative is NaN. Make the input safe before the op: "
@@ -97,6 +121,11 @@ _CULPRITS: Sequence[_Culprit] = (
         r"Sqrt|Rsqrt",
         lambda d: d.is_negative("self"),
         "The root of a negative number is NaN: x.clamp(min=0), where rounding made it negative.",
+    ),
+    _Culprit(
+        r"Rsqrt",
+        lambda d: d.ends_at("self", 0),
+        "1 / sqrt(0) is infinite: take it of x + eps.",
     ),
     _Culprit(
         r"Log(2|10)?",
@@ -125,6 +154,12 @@ _CULPRITS: Sequence[_Culprit] = (
         "It divides by 0: add a small number to the divisor, or clamp it.",
     ),
     _Culprit(
+        r"Div|Reciprocal",
+        lambda d: not d.is_forward and d.has_infinite,
+        "It divides by a number so small that the slope, 1 / x², leaves the range of its type: add "
+        "a small number to the divisor, or compute with logarithms (logsumexp).",
+    ),
+    _Culprit(
         r"Pow",
         lambda d: d.has_nan and d.is_negative("self"),
         "A negative number to a power that is not whole is NaN.",
@@ -137,7 +172,7 @@ _CULPRITS: Sequence[_Culprit] = (
     ),
     _Culprit(
         r"(Log)?Softmax|Logsumexp|ScaledDotProduct\w*",
-        lambda d: d.is_forward and d.has_nan,
+        lambda d: d.has_nan,
         "A softmax over nothing but -inf is NaN: leave something unmasked in every row, or mask "
         "with a large negative number.",
     ),
@@ -162,12 +197,18 @@ _CULPRITS: Sequence[_Culprit] = (
         "One element has no standard deviation: torch divides by n - 1 unless correction=0.",
     ),
     _Culprit(
+        r".*Norm|Std|Var",
+        _squares_overflow,
+        "Its inputs are so large that their squares leave the range of float32: look at what feeds "
+        "it, and at the learning rate.",
+    ),
+    _Culprit(
         r".*Norm|Dist|Cdist",
         lambda d: d.ends_at("result", 0),
         "A norm has no derivative at 0: add a small number under the root.",
     ),
     _Culprit(
-        r".*",
+        _ELEMENTWISE,
         lambda d: d.is_masked,
         "The gradient is 0 there, and 0 times an infinite derivative is NaN: a mask that comes "
         "after an op does not protect it. Make its input safe before the op.",

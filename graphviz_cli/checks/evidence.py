@@ -7,7 +7,6 @@ import re
 from graphviz_cli.checks.culprits import Deed
 from graphviz_cli.checks.measured import Numbers, Range, ranges, saved_text
 from graphviz_cli.checks.origins import Origin, Origins
-from graphviz_cli.drawing.format import shortened
 from graphviz_cli.drawing.formula import filled, input_name, readable
 from graphviz_cli.graph.model import Graph, TensorSpec
 from graphviz_cli.graph.traversal import Adjacency
@@ -52,7 +51,7 @@ class Evidence:
         )
 
     def formula(self, origin: Origin) -> str:
-        """`grad self = grad / (2 * result)`; empty where torch tells none."""
+        """`grad self = grad / (2 * result)`; empty where torch tells none, or one that is long."""
         operator = self._graph.operators.get(self._nodes.names[origin.node])
         name = "" if operator is None else input_name(operator.inputs, origin.input_nr)
         if operator is None or not name:
@@ -60,7 +59,7 @@ class Evidence:
         text = dict(filled(operator, {})).get(re.sub(r"\[\d+\]$", "", name), "")
         if not any("complex" in spec.dtype for spec in self._nodes.outputs[origin.node]):
             text = readable(text).replace("·", "*")
-        return f"grad {name} = {shortened(text, _FORMULA)}" if text else ""
+        return f"grad {name} = {text}" if 0 < len(text) <= _FORMULA else ""
 
     def saved(self, node: int, formula: str = "") -> str:
         """The ranges of what an op saved; only what a formula speaks of if there is one."""

@@ -74,8 +74,8 @@ class Numbers(NamedTuple):
     @property
     def fault(self) -> str:
         """`NaN`, `inf`, `-inf`, or several of them."""
-        if self.has_nan:
-            return "NaN and inf" if self.infinite else "NaN"
+        if self.has_nan:  # the sign of what is infinite is not known then
+            return "NaN and infinities" if self.infinite else "NaN"
         signs = [text for text, found in (("inf", self.largest), ("-inf", self.least))
                  if math.isinf(found) and number_text(found) == text]  # fmt: skip
         return " and ".join(signs)

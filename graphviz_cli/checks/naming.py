@@ -38,8 +38,8 @@ def learning(graph: Graph) -> list[int]:
 def named(graph: Graph, leaves: Sequence[int]) -> str:
     """`net.0..9.* (20 parameters) and w`: leaves by few names; by their number if that is many."""
     groups = grouped(graph, dict.fromkeys(leaves, Verdict(Status.REACHED)))
+    noun = "parameters" if graph.nodes.roles[leaves[0]] is Role.PARAMETER else "leaves"
     if len(groups) <= _MOST_NAMES:
-        return listed([group.named for group in groups])
+        return listed([group.named_as(noun) for group in groups])
     first = ", ".join(group.pattern for group in groups[:_MOST_NAMES])
-    is_own = graph.nodes.roles[leaves[0]] is Role.PARAMETER
-    return f"{len(leaves):,} {'parameters' if is_own else 'leaves'} ({first}, ...)"
+    return f"{len(leaves):,} {noun} ({first}, ...)"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from graphviz_cli.checks.culprits import Deed, cure
@@ -15,7 +15,7 @@ from graphviz_cli.checks.measured import (
     Measured,
     span,
 )
-from graphviz_cli.checks.naming import called, learning, located
+from graphviz_cli.checks.naming import called, learning, located, named
 from graphviz_cli.checks.origins import INPUT, Origin, Origins, Way
 from graphviz_cli.drawing.format import counted
 from graphviz_cli.graph.finding import Finding, Severity, listed
@@ -23,11 +23,17 @@ from graphviz_cli.graph.model import Graph, NodeKind, Role, SourceLocation
 from graphviz_cli.graph.traversal import Adjacency, ancestors
 from graphviz_cli.graph.verdict import OPAQUE
 
-_HIDING = (*OPAQUE, "CheckpointFunctionBackward")
+_CHECKPOINT = "CheckpointFunctionBackward"
+_HIDING = (*OPAQUE, _CHECKPOINT)
 _MODULE_HOOK = "BackwardHookFunctionBackward"
 """What torch puts around a module with a backward hook (torch/nn/modules/_functions.py)."""
 _MOST = 3
 """How many places are told in full."""
+_WRITTEN_BEFORE = (
+    "An optimizer's step before this one wrote it (`graphviz-cli watch` names the first step with "
+    "NaN), or it was loaded so."
+)
+_PRODUCT_WITH_LOGARITHM = "0 times -inf is NaN; torch.xlogy(p, p), for p * log(p), is 0 at 0."
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +44,9 @@ class NonFinite:
     inputs is NaN, or infinite, and its result is. A leaf that was so before, or a tensor from
     outside the graph, is told instead where there is one. Where the roots are finite and a
     gradient is not, it is the op of the backward pass that received a finite gradient and sent on
-    another, or the place where finite gradients add up to one. An infinity or a NaN that reaches
-    no root and no leaf's gradient is nobody's harm (attention masks, padding, a `torch.where`), and
-    is not told.
+    another, or the place where finite gradients add up to one; if the forward pass had given it
+    what is not finite, the op that made it there. An infinity or a NaN that reaches no root and no
+    leaf's gradient is nobody's harm (attention masks, padding, a `torch.where`), and is not told.
     """
 
     needs: ClassVar[tuple[str, ...]] = (GRADIENT, OUTPUT, SAVED)
@@ -77,7 +83,15 @@ class _Tale:
         yield from self._findings(start, told, self._consequence())
 
     def of_gradients(self) -> Iterator[Finding]:
-        told = [(origin, *self._of_gradient(origin)) for origin in self._origins.of_gradients()]
+        origins = self._origins.of_gradients()
+        causes = {o: cause for o in origins if (cause := self._origins.cause(o))}
+        blamed = {cause.node for cause in causes.values()}
+        told = []
+        for origin in origins:
+            if cause := causes.get(origin):
+                told.append((cause, *self._of_value(cause)))
+            elif origin.node not in blamed:
+                told.append((origin, *self._of_gradient(origin)))
         yield from self._findings("", told, "")
 
     def _findings(
@@ -88,7 +102,11 @@ class _Tale:
         for row in told:
             node = row[0].node
             source = self._nodes.sources[node]
-            key = (row[0].way, self._nodes.names[node], source.file, source.line) if source else row
+            key: object = row
+            if row[0].way is Way.LEAF:
+                key = Way.LEAF
+            elif source:
+                key = row[0].way, self._nodes.names[node], source.file, source.line
             groups.setdefault(key, []).append(row)
         rest = len(groups) - _MOST
         for place, rows in enumerate([*groups.values()][:_MOST]):
@@ -96,7 +114,11 @@ class _Tale:
             others = list(dict.fromkeys(row[0].node for row in rows if row[0].node != origin.node))
             if others:
                 message += f", and so {'does' if len(others) == 1 else 'do'} "
-                message += counted(len(others), "op") + " more of this line" + self._among(others)
+                if origin.way is Way.LEAF:
+                    message += named(self._graph, others)
+                else:
+                    message += f"{counted(len(others), 'op')} more of this line"
+                    message += self._among(others)
             if not place:
                 message = start + message + end
                 if rest > 0:
@@ -119,28 +141,47 @@ class _Tale:
         assert numbers is not None
         if origin.way is Way.LEAF:
             what = numbers.faulty(self._evidence.numel(node))
-            return f"{called(self._graph, node)} holds {what} before the forward pass", ""
-        aside = ""
-        if origin.spoiled >= 0:
-            aside = f", of which {located(self._graph, origin.spoiled)} makes NaN"
+            message = f"{called(self._graph, node)} holds {what} before the forward pass"
+            message += "" if self.faulty_roots else self._aside(origin)
+            is_own = self._nodes.roles[node] is Role.PARAMETER
+            return message, _WRITTEN_BEFORE if is_own else ""
+        aside = self._aside(origin)
         if origin.way is Way.INPUT:
-            phrase = self._graph.annotations[INPUT].values[node]
-            return f"{phrase}, and it goes into {called(self._graph, node)}{aside}", ""
+            phrase = str(self._graph.annotations[INPUT].values[node])
+            message = f"{phrase}, and it goes into {called(self._graph, node)}{aside}"
+            spoiled = self._nodes.names[origin.spoiled] if origin.spoiled >= 0 else ""
+            is_product = spoiled.startswith("MulBackward") or (numbers.has_nan and "-inf" in phrase)
+            return message, _PRODUCT_WITH_LOGARITHM if is_product and "log" in phrase else ""
         faulty = [
             (source, found)
             for source in self._origins.inputs(node)
             if (found := self._origins.value(source)) is not None and not found.is_finite
         ]
         given = " of finite numbers"
-        if faulty:
+        deed = self._evidence.deed(origin, numbers)
+        if deed.numel == 0:
+            given = " of no elements"
+        elif faulty:
             given = f" of {faulty[0][1].fault} from {called(self._graph, faulty[0][0])}"
         elif known := self._evidence.given(node):
             given += f" ({', '.join(f'{name}: {span(*known[name])}' for name in known)})"
-        unseen = " or an op before it in the same call" if self._origins.has_unseen(node) else ""
+        maker, unseen = called(self._graph, node), self._origins.unseen(node)
+        if unseen:
+            names = [*dict.fromkeys(self._nodes.names[op] for op in unseen)]
+            maker += f", or {' or '.join(names[:_MOST])} before it,"
         what = numbers.faulty(self._evidence.numel(node))
-        message = f"{called(self._graph, node)}{unseen} makes {what}{given}"
-        advice = cure(self._evidence.deed(origin, numbers))
-        return message + self._hidden(node) + aside, advice
+        # Of several ops the first was given the numbers.
+        advice = cure(replace(deed, op=self._nodes.names[[node, *unseen][-1]]))
+        return f"{maker} makes {what}{given}{aside}{self._hidden(node)}", advice or self._seen(node)
+
+    def _aside(self, origin: Origin) -> str:
+        """Which op makes NaN of an infinity, or a gradient that is not finite."""
+        if origin.spoiled < 0:
+            return ""
+        maker = located(self._graph, origin.spoiled)
+        if self.faulty_roots:
+            return f", of which {maker} makes NaN"
+        return f", and {maker} then turns a finite gradient into one that is not"
 
     def _of_gradient(self, origin: Origin) -> tuple[str, str]:
         """What happened in the backward pass, and the cure."""
@@ -177,20 +218,7 @@ class _Tale:
             known.append(f"saved {saved}")
         message += f" ({'; '.join(known)})" if known else ""
         advice = cure(self._evidence.deed(origin, sent))
-        return message + self._hidden(node) + self._came_from(node), advice
-
-    def _came_from(self, node: int) -> str:
-        """Where a value that was not finite in the forward pass already came from."""
-        origins = self._origins
-        faulty = [
-            source for source in origins.inputs(node) if not origins.outputs.is_finite(source)
-        ]
-        for origin in origins.of_values(faulty)[:1]:
-            numbers = origins.value(origin.node)
-            fault = "not finite" if numbers is None else numbers.fault
-            maker = located(self._graph, origin.node)
-            return f"; what goes into it was {fault} in the forward pass already, from {maker}"
-        return ""
+        return message + self._hidden(node), advice or self._seen(node)
 
     def _consequence(self) -> str:
         """How many of the gradients are not finite either."""
@@ -220,3 +248,7 @@ class _Tale:
     def _hidden(self, node: int) -> str:
         is_hiding = self._nodes.names[node].startswith(_HIDING)
         return "; which of the ops within it did so cannot be seen" if is_hiding else ""
+
+    def _seen(self, node: int) -> str:
+        is_checkpoint = self._nodes.names[node] == _CHECKPOINT
+        return "checkpoint(..., use_reentrant=False) shows the ops within." if is_checkpoint else ""

@@ -101,8 +101,18 @@ class Origins:
         return sorted(origins, key=lambda origin: (when[origin], origin.node))
 
     def value(self, node: int) -> Numbers | None:
-        """What a node computed; of an op that nobody saw, the extremes of the result it saved."""
-        known = self.outputs.at(node)
+        """What a node computed.
+
+        Of an op that nobody saw that is what a view of it shows, or the extremes of what it saved.
+        """
+        names, outputs = self._graph.nodes.names, self._graph.nodes.outputs
+        known, seen = self.outputs.at(node), node
+        while known is None and len(outputs[seen]) == 1:
+            users = self._adjacency.predecessors_of(seen)
+            seen = next((user for user in users if is_view(names[user])), NONE)
+            if seen == NONE:
+                break
+            known = self.outputs.at(seen)
         saved = {} if known is not None else ranges(saved_text(self._graph, node))
         if "result" in saved:
             least, largest = saved["result"]
@@ -135,18 +145,19 @@ class Origins:
         """What is known and goes into an op, also across a cut and ops that were not seen."""
         return (source for source in self._before(node) if self.value(source) is not None)
 
-    def has_unseen(self, node: int) -> bool:
-        """Ops whose results nobody saw stand between an op and what is known to go into it.
+    def unseen(self, node: int) -> list[int]:
+        """Ops that nobody saw between an op and what is known to go into it, nearest first.
 
         The function that made it made them on the way. Views change nothing and do not count.
         """
         kinds, names = self._graph.nodes.kinds, self._graph.nodes.names
-        return any(
-            kinds[source] is NodeKind.FUNCTION
+        return [
+            source
+            for source in self._before(node)
+            if kinds[source] is NodeKind.FUNCTION
             and not is_view(names[source])
             and self.value(source) is None
-            for source in self._before(node)
-        )
+        ]
 
     def _before(self, node: int) -> Iterator[int]:
         """The inputs of an op, and those of each that is not known."""
@@ -187,6 +198,17 @@ class Origins:
         turns = self._graph.nodes.sequence_nrs
         # A leaf's turn comes at once, and it begins nothing that goes on.
         return sorted(origins, key=lambda o: (-turns[o.node], o.node, o.input_nr))
+
+    def cause(self, origin: Origin) -> Origin | None:
+        """Where in the forward pass began what the op was given that spoils a gradient."""
+        node = origin.node
+        if origin.way is not Way.OP:
+            return None
+        values = {source: self.value(source) for source in self.inputs(node)}
+        faulty = {i: found for i, found in values.items() if found and not found.is_finite}
+        if _OVER_MASKED.fullmatch(self._graph.nodes.names[node]) and _only_masked(faulty.values()):
+            return None
+        return next((o._replace(spoiled=node) for o in self.of_values(faulty)), None)
 
     def _way_of_arrival(self, node: int) -> Way:
         """How finite gradients became another when they arrived."""

@@ -8,12 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from graphviz_cli.checks.measured import GRADIENT, Measured
+from graphviz_cli.checks.measured import GRADIENT, OUTPUT, Measured
 from graphviz_cli.checks.naming import learning, located, named
 from graphviz_cli.drawing.format import number_text, op_text
 from graphviz_cli.graph.finding import Finding, Severity, listed
-from graphviz_cli.graph.model import Graph
+from graphviz_cli.graph.model import Graph, Role
 from graphviz_cli.graph.traversal import Adjacency, topological_order
+from graphviz_cli.transforms.hide import is_view
 
 _MOST_CAUSES = 8
 """How many places are told that make one gradient zero."""
@@ -30,17 +31,22 @@ class ZeroGradient:
     Nothing tells such a parameter from one that learns: it has a gradient, and an optimizer updates
     it, by weight decay and momentum alone. Told is the nearest op on the way from the root that
     received something else and sent on zeros: a ReLU whose inputs are all negative, a factor 0, a
-    round. Small gradients that are not zero are the business of `vanishing-gradient`.
+    round. Small gradients that are not zero are the business of `vanishing-gradient`, and zeros
+    beside NaN or infinities that of `non-finite`. Where the factor is a parameter that begins with
+    zeros and learns, it is a note: the first step ends it.
     """
 
-    needs: ClassVar[tuple[str, ...]] = (GRADIENT,)
+    needs: ClassVar[tuple[str, ...]] = (GRADIENT, OUTPUT)
 
     def check(self, graph: Graph) -> Iterator[Finding]:
         """One finding for all parameters that share the places that make their gradients zero."""
-        measured = Measured(graph, GRADIENT)
+        measured, leaves = Measured(graph, GRADIENT), learning(graph)
+        outputs, roots = Measured(graph, OUTPUT), {root.node for root in graph.roots}
+        if not all(map(outputs.is_finite, roots)) or not all(map(measured.is_finite, leaves)):
+            return
         zero = [
             leaf
-            for leaf in learning(graph)
+            for leaf in leaves
             if (numbers := measured.at(leaf)) is not None and numbers.zeros == 1
         ]
         if zero:
@@ -53,6 +59,7 @@ class _Causes:
     def __init__(self, graph: Graph, measured: Measured) -> None:
         self._graph = graph
         self._measured = measured
+        self._values = Measured(graph, OUTPUT)
         self._adjacency = Adjacency(graph)
 
     def findings(self, zero: Sequence[int]) -> Iterator[Finding]:
@@ -65,14 +72,15 @@ class _Causes:
         for makers, leaves in groups.values():
             nodes = list(dict.fromkeys(makers))
             verb = "gets" if len(leaves) == 1 else "get"
+            passes = all(map(self._begins_with_zeros, nodes))
             yield Finding(
                 check="zero-gradient",
-                severity=Severity.WARNING,
+                severity=Severity.NOTE if passes else Severity.WARNING,
                 message=f"{named(self._graph, leaves)} {verb} a gradient that is 0 everywhere: "
                 f"{self._told(nodes)}.",
                 nodes=(*dict.fromkeys((*nodes, *leaves)),),
                 source=self._graph.nodes.sources[nodes[0]],
-                hint=self._cure(nodes[0]),
+                hint=_PASSES if passes else self._cure(nodes[0]),
             )
 
     def _of_nodes(self) -> Mapping[int, tuple[int, ...]]:
@@ -90,6 +98,19 @@ class _Causes:
                     is_made_here = True
             causes[node] = (*found,)[:_MOST_CAUSES] if found and not is_made_here else (node,)
         return causes
+
+    def _begins_with_zeros(self, node: int) -> bool:
+        """A factor of an op is a parameter that is 0 everywhere, and whose gradient is not."""
+        names, roles = self._graph.nodes.names, self._graph.nodes.roles
+        pending = [*self._adjacency.successors_of(node)]
+        for source in pending:  # grows while it is read
+            if roles[source] is Role.PARAMETER:
+                value, gradient = self._values.at(source), self._measured.at(source)
+                if value is not None and value.is_zero and gradient and not gradient.is_zero:
+                    return True
+            elif is_view(names[source]):
+                pending += self._adjacency.successors_of(source)
+        return False
 
     def _receives_zeros(self, node: int) -> bool:
         received = self._measured.at(node)
@@ -130,6 +151,8 @@ class _Causes:
         return next((cure for ops, cure in _CURES if re.fullmatch(ops, name)), "")
 
 
+_PASSES = "The parameter that it is multiplied with begins with zeros (LoRA, a residual branch), \
+and learns: the first step ends it."
 _CURES: Sequence[tuple[str, str]] = (
     (
         r"(Leaky)?Relu\d?|Threshold|Hard\w+|Clamp\w*|Elu|Maximum|Minimum",
@@ -142,8 +165,8 @@ _CURES: Sequence[tuple[str, str]] = (
     ),
     (
         r"Mul|Div|\w*[mM]m|Mv|Dot|Linear|\w*Convolution\w*",
-        "What it is multiplied with is 0, or next to it. At the start that may be meant (LoRA, a "
-        "residual branch that begins with zeros), and then it passes with the first steps.",
+        "What it is multiplied with is 0, or next to it: an input or a mask of zeros, dead units, "
+        "an expert that was not chosen, a weight that was initialised so.",
     ),
     (
         r"Where|Masked\w*|Index\w*|Gather|Scatter\w*|Select\w*|Slice\w*|Embedding",

@@ -24,13 +24,15 @@ class Fate:
 
     @property
     def named(self) -> str:
-        """The pattern, and how many it stands for unless it is one."""
+        """The pattern, and how many parameters it stands for unless it is one."""
+        return self.named_as("parameters")
+
+    def named_as(self, noun: str) -> str:
+        """The pattern, and how many of what `noun` calls them it stands for unless it is one."""
         if len(self.leaves) == 1:
             return self.pattern
-        count = len(self.leaves)
-        if self.pattern == "*":
-            return f"all {count:,} parameters"
-        return f"{self.pattern} ({count:,} parameters)"
+        count = f"{len(self.leaves):,} {noun}"
+        return f"all {count}" if self.pattern == "*" else f"{self.pattern} ({count})"
 
 
 def fates(graph: Graph, *, parameters_only: bool = True) -> list[Fate]:

@@ -365,6 +365,130 @@ PLANTED: dict[str, Planted] = {
         "AccumulateGrad",
         ("loss is NaN: words.weight holds NaN in 3 of 15 elements",),
     ),
+    "an infinity that only the gradient meets": Planted(
+        """
+        x = torch.tensor([[0.0, 0.0], [1.0, 2.0]], requires_grad=True)
+        w = torch.ones(2, requires_grad=True)
+        scale = x.square().mean(-1, keepdim=True).rsqrt()  # here
+        y = x * scale * w
+        loss = y[1].sum()
+        loss.backward()
+        """,
+        "RsqrtBackward0",
+        (
+            "RsqrtBackward0 (scale) makes inf in 1 of 2 elements of finite numbers (self: 0 to ",
+            ", and MulBackward0 (y) at planted.py:5 then turns a finite gradient into one that is "
+            "not.",
+        ),
+        "1 / sqrt(0) is infinite",
+    ),
+    "a softmax over nothing that the root leaves out": Planted(
+        """
+        x = torch.ones(2, 3, requires_grad=True)
+        mask = torch.tensor([[float("-inf")] * 3, [0, float("-inf"), 0]])
+        p = (x + mask).softmax(-1)  # here
+        loss = p[1].square().sum()
+        loss.backward()
+        """,
+        "SoftmaxBackward0",
+        ("SoftmaxBackward0 (p) turns a finite gradient into NaN in 3 of 6 elements",),
+        "A softmax over nothing but -inf",
+    ),
+    "the mean of nothing": Planted(
+        """
+        x = torch.ones(3, requires_grad=True)
+        loss = (2 * x)[x > 5].mean()  # here
+        loss.backward()
+        """,
+        "MeanBackward0",
+        ("loss is NaN: MeanBackward0 (loss) makes NaN of no elements.",),
+        "The mean of nothing",
+    ),
+    "targets that are all ignored": Planted(
+        """
+        x = torch.ones(2, 3, requires_grad=True)
+        y = torch.full((2,), -100)
+        loss = torch.nn.functional.cross_entropy(x, y)  # here
+        loss.backward()
+        """,
+        "NllLossBackward0",
+        ("loss is NaN: NllLossBackward0 (loss) makes NaN", "total_weight: 0"),
+        "Every target is ignore_index",
+    ),
+    "targets that are too long to be spelt": Planted(
+        """
+        x = torch.zeros(2, 1, 3, requires_grad=True)
+        y = torch.ones(1, 4, dtype=torch.long)
+        sizes = torch.tensor([2]), torch.tensor([4])
+        loss = torch.nn.functional.ctc_loss(x.log_softmax(-1), y, *sizes)  # here
+        loss.backward()
+        """,
+        "MeanBackward0",
+        ("loss is inf: MeanBackward0 (loss), or DivBackward0 or CtcLossBackward0 before it, ",),
+        "zero_infinity=True",
+    ),
+    "an overflow in an einsum, which shows a view of its product": Planted(
+        """
+        a = torch.full((2, 3), 1e30, requires_grad=True)
+        b = torch.full((3, 2), 1e30, requires_grad=True)
+        c = torch.einsum("ij,jk->ik", a, b)  # here
+        loss = c.sum()
+        loss.backward()
+        """,
+        "BmmBackward0",
+        ("BmmBackward0 makes inf in all 4 elements of finite numbers",),
+        "It grows beyond",
+    ),
+    "a normalisation of numbers whose squares are too large": Planted(
+        """
+        x = torch.tensor([[-1e25, 3e24, 1e25]], requires_grad=True)
+        y = torch.nn.functional.layer_norm(x * 1, (3,))  # here
+        loss = y.square().sum()
+        loss.backward()
+        """,
+        "NativeLayerNormBackward0",
+        ("NativeLayerNormBackward0 (y)",),
+        "their squares leave the range",
+    ),
+    "a divisor that is nearly zero": Planted(
+        """
+        x = torch.tensor([1e-30, 1.0], requires_grad=True)
+        y = 1 / x  # here
+        loss = y.sum()
+        loss.backward()
+        """,
+        "ReciprocalBackward0",
+        ("ReciprocalBackward0 turns a finite gradient into -inf in 1 of 2 elements",),
+        "1 / x²",
+    ),
+    "p log p of what the graph does not know": Planted(
+        """
+        p = torch.tensor([0.0, 1.0])
+        q = torch.tensor([0.5, 0.5], requires_grad=True)
+        gap = p.log() - q.log()  # here
+        loss = (p * gap).sum()
+        loss.backward()
+        """,
+        "SubBackward0",
+        ("p.log() (planted.py:4) gave -inf, and it goes into SubBackward0 (gap), of which Mul",),
+        "torch.xlogy(p, p)",
+    ),
+    "parameters that an optimizer has ruined": Planted(
+        """
+        net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 1))
+        optimizer = torch.optim.SGD(net.parameters(), lr=float("inf"))
+        for _ in range(2):
+            optimizer.zero_grad()
+            y = net(torch.ones(3, 2))  # here
+            loss = y.sum()
+            loss.backward()
+            optimizer.step()
+        """,
+        "AccumulateGrad",
+        (" before the forward pass, and so do net.0.* (2 parameters) and net.1.weight"),
+        "An optimizer's step before this one wrote it",
+        step=2,
+    ),
     "within a checkpoint that hides its ops": Planted(
         """
         from torch.utils.checkpoint import checkpoint
@@ -378,6 +502,7 @@ PLANTED: dict[str, Planted] = {
             "turns a finite gradient into inf in 1 of 2",
             "which of the ops within it did so cannot be seen",
         ),
+        "use_reentrant=False) shows the ops within",
     ),
     "within a checkpoint that does not": Planted(
         """

@@ -21,11 +21,11 @@ CHECKS = ("zero-gradient", "vanishing-gradient", "exploding-gradient")
 
 
 def measured(program: str, folder: Path) -> Graph:
-    """The graph of a script up to its backward call, with its gradients."""
+    """The graph of a script up to its backward call, with its gradients and values."""
     file = folder / "net.py"
     start = "import torch\nfrom torch import nn\ntorch.manual_seed(0)\n"
     file.write_text(start + dedent(program).strip() + "\n")
-    probes = (registry.create("probes", "gradient"),)
+    probes = tuple(registry.create("probes", name) for name in ("gradient", "output"))
     captured = capture(parse_target(str(file)), Request(probes=probes))
     assert captured.failure is None
     return loads(dumps(captured.graph))
@@ -143,6 +143,44 @@ def test_parameters_of_one_cause_are_one_finding_and_no_gradient_is_none(tmp_pat
     assert (line(product), line(rounded)) == (6, 7)
     assert rounded.message.startswith("c gets a gradient that is 0 everywhere: RoundBackward0")
     assert "straight-through" in rounded.hint
+
+
+def test_a_factor_that_begins_with_zeros_and_learns_is_a_note(tmp_path: Path) -> None:
+    program = """
+        a, b = nn.Linear(4, 2, bias=False), nn.Linear(2, 4, bias=False)
+        {first}
+        loss = (b(a(torch.randn(3, 4))) - 1).square().sum()
+        loss.backward()
+    """
+    (finding,) = found("zero-gradient", program.format(first="nn.init.zeros_(b.weight)"), tmp_path)
+    assert finding.severity is Severity.NOTE
+    assert finding.message.startswith("a.weight gets a gradient that is 0 everywhere: MmBackward0")
+    assert "the first step ends it" in finding.hint
+    first = "nn.init.zeros_(b.weight).requires_grad_(False)"
+    (finding,) = found("zero-gradient", program.format(first=first), tmp_path)
+    assert finding.severity is Severity.WARNING
+
+
+def test_zeros_beside_what_is_not_finite_are_not_told(tmp_path: Path) -> None:
+    program = """
+        w, v = nn.Parameter(torch.ones(2)), nn.Parameter(torch.zeros(2))
+        loss = {loss}
+        loss.backward()
+    """
+    told = found("zero-gradient", program.format(loss="(w * 0).sum() + v.sum()"), tmp_path)
+    assert len(told) == 1
+    for loss in ("(w * 0).sum() + v.sqrt().sum()", "w[:0].mean() + v.sum()"):
+        assert found("zero-gradient", program.format(loss=loss), tmp_path) == []
+
+
+def test_leaves_that_are_no_parameters_are_called_leaves(tmp_path: Path) -> None:
+    program = """
+        x, y = torch.ones(2, requires_grad=True), torch.ones(2, requires_grad=True)
+        loss = (x + y).round().sum()
+        loss.backward()
+    """
+    (finding,) = found("zero-gradient", program, tmp_path)
+    assert finding.message.startswith("all 2 leaves get a gradient that is 0 everywhere: Round")
 
 
 def test_a_pass_that_starts_from_zero_is_told_as_such(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_those_that_read_measurements_are_known_without_loading_them() -> None:
 def test_the_probes_of_a_check_come_with_its_name_or_with_a_backward_pass() -> None:
     assert needed_probes([], backward=False) == []
     assert needed_probes(["all"], backward=False) == []
-    assert needed_probes(["zero-gradient", "all"], backward=False) == ["gradient"]
+    assert needed_probes(["zero-gradient", "all"], backward=False) == ["gradient", "output"]
     assert needed_probes([], backward=True) == ["gradient", "output", "saved-range"]
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 import torch
@@ -41,6 +42,8 @@ class Value:
     """The number of the call that gave it; NONE if it comes from outside of all."""
     origin: Origin | None = None
     """Where that call is, if it made no node."""
+    user: Origin | None = None
+    """The first call that took it, if it comes from outside."""
     tensor: weakref.ref[torch.Tensor] | None = None
     """The tensor, if it comes from outside."""
     parents: Sequence[Value] = ()
@@ -128,12 +131,12 @@ class CallValues:
             if any(value.first is not None for value in values)
         ]
 
-    def of_leaf(self, leaf: torch.Tensor, op: int | None) -> Value:
+    def of_tensor(self, tensor: torch.Tensor, op: int | None) -> Value:
         """A leaf as it was when it entered the op with a sequence number; else as it is now."""
-        known = self._leaves.get(id(leaf))
-        if known is None or known[0]() is not leaf:
+        known = self._leaves.get(id(tensor))
+        if known is None or known[0]() is not tensor:
             with private.undisturbed(), torch.no_grad():
-                return self._measured(leaf)
+                return self._measured(tensor)
         value = known[1][0][2]
         for start, _, later in known[1]:
             if op is not None and start <= op:
@@ -164,6 +167,7 @@ class CallValues:
     ) -> None:
         self._calls += 1
         makes_ops = call.end != call.start
+        site = partial(locate, call.frame, mask_of(call.name))
         placed = tensors_in(call.args, call.kwargs)
         inputs = [tensor for place, tensor in placed if place[0] != _OUT]
         written = given if writes or len(inputs) < len(placed) else ()
@@ -171,7 +175,7 @@ class CallValues:
             updated = [tensor for tensor in inputs[1:] if not tensor.requires_grad]
             inputs = [tensor for tensor in inputs if not _is_among(tensor, updated)]
             self._wrote_to(updated)
-        taken = self._take(inputs, written, call.start if makes_ops else None)
+        taken = self._take(inputs, written, call.start if makes_ops else None, site)
         ops: list[int] = []
         for tensor in given:
             is_new = not _is_among(tensor, inputs)
@@ -190,7 +194,7 @@ class CallValues:
                     value.call = self._calls
                     self.of_ops.setdefault(op, []).append(value)
             elif _has_infinities(tensor):
-                self._give(tensor, call, taken, locate)
+                self._give(tensor, call, taken, site)
         if ops:
             if taken:
                 self._taken.append((tuple(ops), taken))
@@ -199,7 +203,11 @@ class CallValues:
                     self.numbers.update(dict.fromkeys(ops, number))
 
     def _take(
-        self, inputs: Iterable[torch.Tensor], written: Sequence[torch.Tensor], start: int | None
+        self,
+        inputs: Iterable[torch.Tensor],
+        written: Sequence[torch.Tensor],
+        start: int | None,
+        site: Callable[[], Origin],
     ) -> list[Value]:
         """What is not in the graph of what a call took; leaves are noted if it made ops."""
         found = []
@@ -210,18 +218,18 @@ class CallValues:
                     found.append(known[2])  # what it was before
             elif not tensor.requires_grad:
                 if _has_infinities(tensor):
-                    found.append(self._outside(tensor))
+                    found.append(self._outside(tensor, site))
             elif start is not None and tensor.is_leaf:
                 self._enter(tensor, start)
         return found
 
-    def _outside(self, tensor: torch.Tensor) -> Value:
+    def _outside(self, tensor: torch.Tensor, site: Callable[[], Origin]) -> Value:
         stamp = self._stamp(tensor)
         known = self._known.get(id(tensor))
         if known is not None and known[0]() is tensor and known[1] == stamp:
             return known[2]
         value = self._measured(tensor)
-        value.tensor = weakref.ref(tensor)
+        value.tensor, value.user = weakref.ref(tensor), site()
         self._known[id(tensor)] = value.tensor, stamp, value
         return value
 
@@ -234,7 +242,7 @@ class CallValues:
             known[1].append((start, stamp, self._measured(leaf)))
 
     def _give(
-        self, tensor: torch.Tensor, call: Call, taken: Sequence[Value], locate: Locate
+        self, tensor: torch.Tensor, call: Call, taken: Sequence[Value], site: Callable[[], Origin]
     ) -> None:
         """A call has given a tensor that is not in the graph."""
         stamp: _Stamp | None = self._stamp(tensor)
@@ -251,7 +259,7 @@ class CallValues:
         else:
             value = self._measured(tensor)
             value.call, value.parents = self._calls, taken
-            value.origin = locate(call.frame, mask_of(call.name))
+            value.origin = site()
         self._known[id(tensor)] = weakref.ref(tensor), stamp, value
 
     def _is_unset(self, tensor: torch.Tensor) -> bool:

@@ -72,6 +72,7 @@ class Gradient:
         live.observe(self._receive, self._send)
         yield
         self._on_the_way.clear()
+        self._targets.clear()
 
     def _receive(self, node: int, gradients: Gradients) -> None:
         statistics = self._statistics
@@ -122,6 +123,7 @@ class Gradient:
         from graphviz_cli.capture.probes.statistics import Summary
 
         summaries = self._statistics.fetch()
+        self._statistics = None  # of long chains that is much memory
         of_nodes = {
             node: Summary.of([summaries[row] for row in rows])
             for node, rows in sorted(self._received.items())

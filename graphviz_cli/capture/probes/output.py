@@ -13,6 +13,7 @@ from graphviz_cli.capture.probes.numbers import facts
 from graphviz_cli.graph.model import Annotation, Combine, NodeKind
 
 if TYPE_CHECKING:
+    from graphviz_cli.capture.frames import Origin
     from graphviz_cli.capture.probes.call_values import CallValues, Value
     from graphviz_cli.capture.probes.statistics import Summary
 
@@ -59,9 +60,17 @@ class Output:
         values = self._values
         if values is None:
             return
+        from torch import Tensor
+
+        outputs = live.graph.nodes.outputs
         of_nodes = dict(_leaves(live, values))
-        values.settle()
         ops = dict(_ops(live, values))
+        for root, tensor in zip(live.graph.roots, live.roots):
+            # Nobody sees what TorchScript or a compiled function computes.
+            is_only = isinstance(tensor, Tensor) and len(outputs[root.node]) == 1
+            if is_only and root.node not in ops and root.node not in of_nodes:
+                of_nodes[root.node] = [values.of_tensor(tensor, None)]
+        values.settle()
         of_nodes.update((node, values.of_ops[op]) for node, op in ops.items())
         summaries: dict[int, Summary] = {}
         for node, parts in sorted(of_nodes.items()):
@@ -100,13 +109,18 @@ class Output:
                 known = live.names.of(tensor)
                 if known.names:
                     return f"the {known.role} {known.names[0]} holds {what}"
-            return f"an input holds {what}"
-        mask, site, *_ = value.origin
+            user = "" if value.user is None else self._place(value.user)
+            return f"an input of {user} holds {what}" if user else f"an input holds {what}"
+        return f"{self._place(value.origin) or 'a torch call'} gave {what}"
+
+    def _place(self, origin: Origin) -> str:
+        """`x / x.std() (train.py:9)`; empty where it is not known."""
+        mask, site, *_ = origin
         if site is None:
-            return f"a torch call gave {what}"
+            return ""
         place = self._sources.location(site, mask)
         where = f"{place.file}:{place.line}"
-        return f"{place.text} ({where}) gave {what}" if place.text else f"{where} gave {what}"
+        return f"{place.text} ({where})" if place.text else where
 
 
 def _leaves(live: LiveBackward, values: CallValues) -> Iterator[tuple[int, list[Value]]]:
@@ -120,7 +134,7 @@ def _leaves(live: LiveBackward, values: CallValues) -> Iterator[tuple[int, list[
             first[target] = min(first.get(target, numbers[source]), numbers[source])
     for node in range(count):
         if kinds[node] is NodeKind.LEAF:
-            yield node, [values.of_leaf(live.nodes[node].variable, first.get(node))]
+            yield node, [values.of_tensor(live.nodes[node].variable, first.get(node))]
 
 
 def _ops(live: LiveBackward, values: CallValues) -> Iterator[tuple[int, int]]:

@@ -259,7 +259,22 @@ def test_an_input_that_no_call_made_is_named_by_its_variable(tmp_path: Path) -> 
         """
     assert inputs(graph_of(tmp_path, program)) == {"MulBackward0": "the input data holds inf"}
     program += "del data\n"
-    assert inputs(graph_of(tmp_path, program)) == {"MulBackward0": "an input holds inf"}
+    assert inputs(graph_of(tmp_path, program)) == {
+        "MulBackward0": "an input of data + 1 (net.py:7) holds inf"
+    }
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_root_that_no_call_was_seen_to_give_has_its_numbers_too(tmp_path: Path) -> None:
+    graph = graph_of(
+        tmp_path,
+        """
+        log = torch.jit.trace(torch.log, torch.ones(2))
+        x = torch.tensor([0.0, 1.0], requires_grad=True)
+        z = log(x)
+        """,
+    )
+    assert fact(graph, "output-min", op(graph, "LogBackward0")) == -math.inf
 
 
 def test_nan_in_a_parameter_stands_at_its_leaf(tmp_path: Path) -> None:
