@@ -22,6 +22,8 @@ from graphviz_cli.graph.history import Step, Structure
 from graphviz_cli.graph.model import Graph
 
 _MOST_GRAPHS = 20
+_MOST_SHAPES = 3
+"""So many are kept besides of graphs that differ from one of these in shapes only."""
 _UNNAMED = "result"
 
 Draw = Callable[[BackwardCall, int, Sequence[torch.Tensor]], tuple[Graph, tuple[str, ...]]]
@@ -55,6 +57,9 @@ class Measurements:
         self._structures: list[Structure] = []
         self._counts: Counter[int] = Counter()
         self._known: dict[str, int] = {}
+        self._forms: set[str] = set()
+        self._kept: Counter[bool] = Counter()
+        """How many graphs are kept, by whether one of the same form came before."""
         self._leaf_names: dict[bytes, tuple[str, ...]] = {}
         self._roots: dict[tuple[int, ...], tuple[list[CodeType], str]] = {}
         """What calls start from, by their place; the code keeps its address as long as it lives."""
@@ -108,6 +113,9 @@ class Measurements:
         if structure is None and begun.structure is not None:
             structure = self._known[begun.digest] = len(self._structures)
             self._structures.append(begun.structure)
+            form = begun.structure.form
+            self._kept[form in self._forms] += begun.structure.graph is not None
+            self._forms.add(form)
         assert structure is not None
         self._counts[structure] += 1
         self._newest[begun.root] = begun.number
@@ -192,12 +200,14 @@ class Measurements:
     def _structure(self, seen: BackwardCall, number: int, structured: Structured) -> Structure:
         graph = None
         names = self._leaf_names.get(structured.parameters)
-        is_kept = len(self._structures) < _MOST_GRAPHS
+        is_like_another = structured.form in self._forms
+        is_kept = self._kept[is_like_another] < (_MOST_SHAPES if is_like_another else _MOST_GRAPHS)
         if is_kept or names is None:
             graph, names = self._draw(seen, number, structured.leaves)
             self._leaf_names[structured.parameters] = names
         return Structure(
             digest=structured.digest,
+            form=structured.form,
             first=number,
             count=0,
             ops=structured.ops,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import weakref
 from array import array
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -29,6 +30,8 @@ class Structured:
     """What can be told of a live graph without its names and sources."""
 
     digest: str
+    form: str
+    """The digest without the shapes."""
     ops: int
     edges: int
     leaves: list[torch.Tensor]
@@ -42,13 +45,15 @@ class Structured:
 class Parameters:
     """Numbers for parameters, equal in every run: each keeps its own as long as it lives.
 
-    The number of a dead one is free again, so that a parameter that is made anew in each step keeps
-    one.
+    The number of a dead one is free again for one of the same size, so that a parameter that is
+    made anew in each step keeps one.
     """
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[weakref.ref[torch.Tensor], int]] = {}
-        self._free: list[int] = []
+        self._free: defaultdict[int, list[int]] = defaultdict(list)
+        """By the number of elements."""
+        self._count = 0
 
     def number(self, leaf: torch.Tensor) -> int:
         """The number of a parameter; NONE for another tensor."""
@@ -57,13 +62,12 @@ class Parameters:
         key = id(leaf)
         known = self._known.get(key)
         if known is None:
-            number = heappop(self._free) if self._free else len(self._known)
-            known = weakref.ref(leaf, lambda _: self._forget(key)), number
+            free = self._free[leaf.numel()]
+            number = heappop(free) if free else self._count
+            self._count += number == self._count
+            known = weakref.ref(leaf, lambda _: heappush(free, self._known.pop(key)[1])), number
             self._known[key] = known
         return known[1]
-
-    def _forget(self, key: int) -> None:
-        heappush(self._free, self._known.pop(key)[1])
 
 
 class Structures:
@@ -91,7 +95,7 @@ class Structures:
             parameters = array("q", map(self._parameters.number, leaves)).tobytes()
             roots = [(node is None, output.output_nr) for node, output in starts]
             return Structured(
-                _digest(live, types, roots, parameters),
+                *_digests(live, types, roots, parameters),
                 ops=len(types.ops),
                 edges=len(live.edges),
                 leaves=leaves,
@@ -124,22 +128,33 @@ class Structures:
                         yield tensor
 
 
-def _digest(live: LiveGraph, types: NodeTypes, roots: Sequence[object], leaves: bytes) -> str:
+def _digests(
+    live: LiveGraph, types: NodeTypes, roots: Sequence[object], leaves: bytes
+) -> tuple[str, str]:
+    """With and without the shapes."""
     names, outputs, edges = types.names, outputs_of(live.nodes), live.edges
+    kinds = [tuple((spec.dtype, spec.device) for spec in specs) for specs in outputs.values]
+    known = {kind: number for number, kind in enumerate(dict.fromkeys(kinds))}
+    kind_of = [known[kind] for kind in kinds]
     hash = blake2b(digest_size=_DIGEST_SIZE)
-    for part in (
-        repr((names.values, outputs.values, roots)).encode(),
+
+    def add(*parts: bytes | array[int]) -> str:
+        for part in parts:
+            hash.update(len(part).to_bytes(8, "little"))
+            hash.update(part)
+        return hash.hexdigest()
+
+    form = add(
+        repr((names.values, tuple(known), roots)).encode(),
         names.codes,
-        outputs.codes,
+        array("i", map(kind_of.__getitem__, outputs.codes)),
         edges.sources,
         edges.targets,
         edges.input_nrs,
         edges.output_nrs,
         leaves,
-    ):
-        hash.update(len(part).to_bytes(8, "little"))
-        hash.update(part)
-    return hash.hexdigest()
+    )
+    return add(repr(outputs.values).encode(), outputs.codes), form
 
 
 def _handles(node: Any, places: SavedFields) -> Iterator[Any]:

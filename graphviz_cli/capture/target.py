@@ -121,8 +121,12 @@ def parse_target(text: str) -> Target:
     A folder that holds a `__main__.py` is a program, as for Python; one that is a package is run
     as such. Raises UsageError if there is no such file, or if the text is none of these.
     """
+    if not text:
+        raise UsageError(
+            "The TARGET is empty.", hint="Name a script, FILE.py:NAME or a saved graph."
+        )
     whole = Path(text)
-    if text and os.path.lexists(text):
+    if os.path.lexists(text):
         if (whole / "__init__.py").is_file() and text.isidentifier():
             return Target(text, module=text)
         return Target(text, path=_program(whole))
@@ -208,7 +212,10 @@ def _missing(path: Path) -> GraphvizCliError:
     if folder.is_dir():
         names = sorted(entry.stem for entry in folder.iterdir() if entry.suffix == ".py")
         close = difflib.get_close_matches(path.stem, names, n=1)
-        hint = f"Did you mean {(folder / close[0]).as_posix()}.py?" if close else None
+        some = [f"{name}.py" for name in names[:3]] + ["..."] * (len(names) > 3)
+        hint = f"Its folder holds {', '.join(some)}" if some else "Its folder holds no script."
+        if close:
+            hint = f"Did you mean {(folder / close[0]).as_posix()}.py?"
     else:
         hint = f"There is no folder {folder.as_posix()} either."
     return UsageError(f"There is no file {path.as_posix()}.", hint=hint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -64,10 +65,18 @@ def user_code(
         raise told from told.__cause__
 
 
+def _missing(error: BaseException) -> str | None:
+    """Where a module that cannot be imported should be: often we are in another environment."""
+    if not isinstance(error, ModuleNotFoundError) or not error.name:
+        return None
+    name = error.name.partition(".")[0]
+    return f"graphviz-cli ran it with {sys.executable}: is {name} installed for that?"
+
+
 def failure(error: BaseException, what: str) -> TargetError:
     """What is told of an exception that ended the user's code, with its cause."""
     if not isinstance(error, SystemExit):
-        told = TargetError(f"{what} raised {type(error).__name__}.")
+        told = TargetError(f"{what} raised {type(error).__name__}.", hint=_missing(error))
         told.__cause__ = cut(error)
         return told
     if not isinstance(error.code, int):

@@ -109,7 +109,14 @@ def _nothing_measured(title: str, calls: WatchedCalls) -> NoGraphError:
 
 
 def _notes(calls: WatchedCalls) -> tuple[str, ...]:
-    return tuple(
-        f"Not measured: {count} backward call{'s' if count > 1 else ''}, {why}."
+    notes = [
+        f"Not measured: {count:,} backward call{'s' if count > 1 else ''}, {why}."
         for why, count in calls.unmeasured.items()
-    )
+    ]
+    if calls.within_others:
+        notes.append(
+            f"{calls.within_others:,} backward call{'s' if calls.within_others > 1 else ''} ran "
+            "inside of another, as in reentrant checkpoints: their ops are in no graph, and "
+            "leaves that only they reach in no norm."
+        )
+    return tuple(notes)

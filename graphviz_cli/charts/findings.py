@@ -40,6 +40,7 @@ def findings(history: History) -> tuple[Finding, ...]:
         _not_finite,
         _kept,
         _growing,
+        _without_gradients,
         _missing,
         _zero,
         _clipping,
@@ -63,6 +64,8 @@ def changed_by_clipping(step: Step) -> bool:
     """Whether the gradient norm was another one when the optimizer took its step."""
     if step.gradient is None or step.clipped is None:
         return False
+    if math.isnan(step.gradient):
+        return not math.isnan(step.clipped)
     return not math.isclose(step.gradient, step.clipped, rel_tol=_TOLERANCE)
 
 
@@ -73,12 +76,12 @@ def _not_finite(run: _Run) -> Iterator[Finding]:
         return
     first = bad[0]
     whose = f" of {root_text(first.root)}" if len(run.history.roots) > 1 else ""
-    parts = [
-        f"the {name}{whose} became {_word(value)}"
-        for name, value in (("loss", first.loss), ("gradient norm", first.gradient))
-        if value is not None and not math.isfinite(value)
-    ]
-    text = f"step {first.number:,}: {' and '.join(parts)}."
+    words: dict[str, list[str]] = {}
+    for name, value in (("loss", first.loss), ("gradient norm", first.gradient)):
+        if value is not None and not math.isfinite(value):
+            words.setdefault(_word(value), []).append(f"the {name}")
+    said = [f"{' and '.join(names)}{whose} became {word}" for word, names in words.items()]
+    text = f"step {first.number:,}: {' and '.join(said)}."
     names = run.history.structures[first.structure].leaves
     hit = [names[k] or "a leaf" for k, norm in enumerate(first.leaves) if not math.isfinite(norm)]
     if hit and first.loss is not None and math.isfinite(first.loss):
@@ -164,6 +167,17 @@ def _is_growing(values: list[int]) -> bool:
     return sum(rise > 0 for rise in rises) >= _GROWING * len(rises)
 
 
+def _without_gradients(run: _Run) -> Iterator[Finding]:
+    history = run.history
+    having = {step.root for step in history.steps if step.gradient is not None}
+    roots = [root_text(root) for root in history.roots if root not in having]
+    if roots:
+        whose = f" from {listed(roots)}" if having else ""
+        text = f"No step{whose} left a gradient in .grad, so that there are no norms of them."
+        why = "None are left by torch.autograd.grad(), or where a hook takes the gradients away."
+        yield Finding("no-gradient", Severity.NOTE, text, hint=why)
+
+
 def _missing(run: _Run) -> Iterator[Finding]:
     leaves = [leaf for leaf in run.leaves if not leaf.present]
     if leaves:
@@ -238,9 +252,5 @@ def _cost(history: History) -> Iterator[Finding]:
     text = f"Measuring took {measure_text(own, 's')} a step"
     if seconds and median(seconds) > 0:
         program = median(seconds)
-        text += f", the program {measure_text(program, 's')} (medians): {_share(own / program)}"
+        text += f", the watched program {measure_text(program, 's')} (medians)"
     yield Finding("cost", Severity.NOTE, f"{text}.")
-
-
-def _share(ratio: float) -> str:
-    return f"{ratio * 100:.0f} % on top" if ratio >= 0.01 else "less than 1 % on top"

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from graphviz_cli.charts.heading import root_text
-from graphviz_cli.charts.turns import Turn, difference, turns
+from graphviz_cli.charts.turns import Turn, difference, form_of, turns
 from graphviz_cli.drawing.format import counted, visible
 from graphviz_cli.graph.finding import Finding, Severity
 from graphviz_cli.graph.history import History, Step, Structure
@@ -30,6 +30,7 @@ def graph_changes(history: History) -> Iterator[Finding]:
             yield from _one_by_one(history, steps, changes, whose)
         else:
             yield _in_sum(history, steps, changes, whose)
+        yield from _shapes(history, steps, whose)
     rest = list(by_root.values())[_MOST_ROOTS:]
     if rest:
         changed = sum(map(bool, rest))
@@ -59,8 +60,9 @@ def _change(history: History, turn: Turn, whose: str) -> tuple[str, str]:
         where = f"step {after.number:,}"
     what = "the graph" + (f" of{whose.removeprefix(' from')}" if whose else "")
     text = f"{where}: {what} changed"
-    if new.first < after.number:
-        return f"{text} back to that of step {new.first:,} ({_size(new)})", ""
+    first = min(row.first for row in history.structures if row.form == new.form)
+    if first < after.number:
+        return f"{text} back to that of step {first:,} ({_size(new)})", ""
     ops = f"from {_size(old)} to {new.ops:,} and {new.edges:,}"
     if (old.ops, old.edges) == (new.ops, new.edges):
         ops = f"still {_size(new)}"
@@ -70,23 +72,47 @@ def _change(history: History, turn: Turn, whose: str) -> tuple[str, str]:
 def _in_sum(
     history: History, steps: Sequence[Step], changes: Sequence[Turn], whose: str
 ) -> Finding:
-    counts = Counter(step.structure for step in steps)
-    sizes = sorted(history.structures[number].ops for number in counts)
+    counts = Counter(form_of(history, step) for step in steps)
+    graphs = {row.form: row for row in history.structures}
+    sizes = sorted(graphs[form].ops for form in counts)
     span = f"{sizes[0]:,} to {sizes[-1]:,} ops" if sizes[0] < sizes[-1] else f"{sizes[0]:,} ops"
     if len(counts) == len(steps):
         text = f"Each of {len(steps):,} steps{whose} had a graph of its own: {span}."
         return Finding(_CHECK, Severity.NOTE, text)
-    text = f"{counted(len(steps), 'step')}{whose} had {len(counts):,} graphs that took turns "
+    order = "one after the other" if len(changes) < len(counts) else "that took turns"
+    text = f"{counted(len(steps), 'step')}{whose} had {len(counts):,} graphs {order} "
     text += f"({counted(len(changes), 'change')})"
     often = [
-        f"{_size(history.structures[number])} in {counted(count, 'step')}"
-        for number, count in counts.most_common(_MOST_GRAPHS)
+        f"{_size(graphs[form])} in {counted(count, 'step')}"
+        for form, count in counts.most_common(_MOST_GRAPHS)
     ]
     if len(counts) > _MOST_GRAPHS:
         often = [span, f"the most frequent, of {often[0]}"]
     change, lines = _change(history, changes[0], whose)
     text += f": {', '.join(often)}. At first, {change}."
     return Finding(_CHECK, Severity.NOTE, text, hint=lines)
+
+
+def _shapes(history: History, steps: Sequence[Step], whose: str) -> Iterator[Finding]:
+    """Where a graph has come back with other shapes."""
+    counts = Counter(step.structure for step in steps)
+    usual: dict[str, int] = {}
+    for number, _ in counts.most_common():
+        usual.setdefault(history.structures[number].form, number)
+    others = sum(count for number, count in counts.items() if number not in usual.values())
+    if not others:
+        return
+    seen: dict[str, Step] = {}
+    latest = steps[0]
+    for step in steps:
+        if seen.setdefault(form_of(history, step), step).structure != step.structure:
+            break
+        latest = step
+    text = f"The same graph{whose} had other shapes in {others:,} of {counted(len(steps), 'step')}"
+    text += f", at first in step {step.number:,}. Batches or sequences of another length do that."
+    is_alike = form_of(history, latest) == form_of(history, step)
+    lines = difference(history, Turn(latest, step)) if is_alike else ()
+    yield Finding(_CHECK, Severity.NOTE, text, hint="\n".join(map(visible, lines)))
 
 
 def _size(structure: Structure) -> str:

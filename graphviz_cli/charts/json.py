@@ -27,6 +27,7 @@ _COLUMNS = (
     "seconds",
     "own_seconds",
 )
+_STRUCTURE = ("digest", "form", "first", "count", "ops", "edges", "leaves", "other", "difference")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +73,7 @@ def _leaves(history: History) -> Iterable[dict[str, Any]]:
 
 def _structures(history: History) -> Iterable[dict[str, Any]]:
     for row in history.structures:
-        names = ("digest", "first", "count", "ops", "edges", "leaves", "other", "difference")
-        yield {name: getattr(row, name) for name in names}
+        yield {name: getattr(row, name) for name in _STRUCTURE}
 
 
 def _findings(history: History) -> Iterable[dict[str, Any]]:

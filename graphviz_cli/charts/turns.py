@@ -9,7 +9,10 @@ from graphviz_cli.graph.history import History, Step
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Two steps of one root, next to each other among its own, with different graphs."""
+    """Two steps of one root, next to each other among its own, with different graphs.
+
+    Graphs that differ in shapes only, as for batches of another size, are no different ones.
+    """
 
     before: Step
     after: Step
@@ -21,10 +24,15 @@ def turns(history: History) -> tuple[Turn, ...]:
     found = []
     for step in history.steps:
         before = latest.get(step.root)
-        if before is not None and before.structure != step.structure:
+        if before is not None and form_of(history, before) != form_of(history, step):
             found.append(Turn(before, step))
         latest[step.root] = step
     return tuple(found)
+
+
+def form_of(history: History, step: Step) -> str:
+    """The digest of a step's graph without its shapes."""
+    return history.structures[step.structure].form
 
 
 def changed_at(history: History, root: str | None = None) -> list[int]:

@@ -25,6 +25,7 @@ from graphviz_cli.cli.report import report
 from graphviz_cli.cli.request import Program, is_saved_graph, program_of
 from graphviz_cli.cli.streams import Streams
 from graphviz_cli.cli.threads import limit_the_wait
+from graphviz_cli.cli.warned import Warned
 from graphviz_cli.errors import GraphvizCliError, TargetError, UsageError
 from graphviz_cli.graph.history import Ending, History, Step
 
@@ -151,7 +152,8 @@ def watch(request: WatchRequest, streams: Streams) -> int:
     load_torch(program, streams, clock)
     plan = capture.WatchPlan(every=request.every, until=request.until)
     try:
-        watched = capture.watch(program.target, program.request, plan, Telling(streams))
+        with Warned():
+            watched = capture.watch(program.target, program.request, plan, Telling(streams))
     except TargetError as error:
         explain_in_hint(error, explanation_of(error, None))
         raise
@@ -201,12 +203,14 @@ def compared(history: History) -> History:
     """The history with what is different in each of its graphs from the one before."""
     from graphviz_cli.diff.changes import changes
 
-    graphs = {step.number: history.structures[step.structure].graph for step in history.steps}
+    had = {step.number: history.structures[step.structure] for step in history.steps}
+    forms = {row.form: row.graph for row in reversed(history.structures) if row.graph is not None}
     structures = []
     for structure in history.structures:
-        before = None if structure.other is None else graphs.get(structure.other)
-        if before is not None and structure.graph is not None:
-            lines = changes(before, structure.graph).lines()
+        before = None if structure.other is None else had[structure.other]
+        old = None if before is None else before.graph or forms.get(before.form)
+        if old is not None and structure.graph is not None:
+            lines = changes(old, structure.graph).lines()
             structure = replace(structure, difference=lines)
         structures.append(structure)
     return replace(history, structures=tuple(structures))

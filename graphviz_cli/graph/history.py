@@ -65,6 +65,8 @@ class Structure:
 
     digest: str
     """Equal for equal graphs, in hexadecimal; the same in every run of a program."""
+    form: str
+    """The same without the shapes: equal also for batches or sequences of another length."""
     first: int
     """The step that had it first, by its number."""
     count: int
@@ -78,8 +80,8 @@ class Structure:
     other: int | None = None
     """The number of the step before the first, with which it is compared; None if there is none."""
     difference: tuple[str, ...] = ()
-    """How it differs from the graph of that step, a line each, additions with `+` in front, losses
-    with `-`."""
+    """How it differs from the graph of that step, or from one with the same form, a line each,
+    additions with `+` in front, losses with `-`."""
 
 
 @dataclass(frozen=True, slots=True)

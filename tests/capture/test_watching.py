@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from graphviz_cli.capture import Request, WatchPlan, parse_target, watch
+from graphviz_cli.cli.watch import compared
 from graphviz_cli.errors import NoGraphError, TargetError, UsageError
 from graphviz_cli.graph.history import ABSENT, Ending, Step
 from graphviz_cli.graph.model import held_bytes
@@ -363,7 +364,7 @@ def test_optimizers_that_step_within_backward_are_let_alone(tmp_path: Path) -> N
 
 
 def test_checkpoints_and_calls_within_backward_are_no_calls_of_their_own(tmp_path: Path) -> None:
-    history = history_of(
+    history = watched(
         tmp_path,
         """
         from torch.utils.checkpoint import checkpoint
@@ -373,8 +374,10 @@ def test_checkpoints_and_calls_within_backward_are_no_calls_of_their_own(tmp_pat
             checkpoint(net, x, use_reentrant=reentrant).sum().backward()
         torch.func.grad(lambda x: (x ** 2).sum())(torch.ones(3))
         """,
-    )
+    ).history
     assert history.calls == 2
+    (note,) = history.notes
+    assert note.startswith("1 backward call ran inside of another")
 
 
 def test_calls_of_other_threads_and_of_loaders_workers_do_not_get_in_the_way(
@@ -462,7 +465,10 @@ def test_many_graphs_are_counted_but_only_twenty_are_kept(tmp_path: Path) -> Non
         """
         w = nn.Parameter(torch.ones(1))
         for step in range(25):
-            (w * torch.ones(step + 1)).sum().backward()
+            loss = w * 2
+            for _ in range(step):
+                loss = loss.sin()
+            loss.backward()
             w.grad = None
         """,
     )
@@ -470,6 +476,58 @@ def test_many_graphs_are_counted_but_only_twenty_are_kept(tmp_path: Path) -> Non
     assert [s.graph is not None for s in history.structures] == [True] * 20 + [False] * 5
     assert {s.leaves for s in history.structures} == {("w",)}
     assert [s.other for s in history.structures] == [None, *range(1, 25)]
+
+
+def test_a_change_is_kept_after_many_batches_of_other_lengths(tmp_path: Path) -> None:
+    history = history_of(
+        tmp_path,
+        """
+        w = nn.Parameter(torch.ones(1))
+        for step in range(30):
+            loss = (w * torch.ones(step + 1)).sum()
+            if step == 28:
+                loss = loss.exp()
+            loss.backward()
+            w.grad = None
+        """,
+    )
+    kept = [s.first for s in history.structures if s.graph is not None]
+    assert kept == [1, 2, 3, 4, 29]
+    usual, other = history.structures[0].form, history.structures[28].form
+    assert [s.form for s in history.structures] == [usual] * 28 + [other, usual]
+    lines = compared(history).structures[28].difference
+    assert any("ExpBackward0" in line for line in lines)
+
+
+@pytest.mark.parametrize("change", ["y = y.double()", "net[1] = nn.ReLU()"])
+def test_types_and_ops_are_part_of_a_form(tmp_path: Path, change: str) -> None:
+    body = """
+        net = nn.Sequential(nn.Linear(8, 8), nn.Tanh())
+        y = torch.ones(1)
+        for step in range(4):
+            if step == 2:
+                CHANGE
+            (net(torch.ones(step + 1, 8)) * y).sum().backward()
+            net.zero_grad()
+    """
+    forms = [s.form for s in history_of(tmp_path, body.replace("CHANGE", change)).structures]
+    assert len(forms) == 4 and forms[0] == forms[1] != forms[2] == forms[3]
+
+
+def test_a_model_of_another_width_is_another_graph_and_not_one_of_other_shapes(
+    tmp_path: Path,
+) -> None:
+    history = history_of(
+        tmp_path,
+        """
+        for width in (2, 3, 2):
+            net = nn.Sequential(nn.Linear(4, width), nn.Linear(width, 1))
+            for rows in (5, 6):
+                net(torch.ones(rows, 4)).sum().backward()
+        """,
+    )
+    forms = [s.form for s in history.structures]
+    assert len(forms) == 4 and forms[0] == forms[1] != forms[2] == forms[3]
 
 
 def test_a_program_without_a_backward_call_says_so(tmp_path: Path) -> None:

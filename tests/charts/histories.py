@@ -20,12 +20,23 @@ class Run:
     structures: list[Structure] = field(default_factory=list)
 
     def structure(
-        self, ops: int, leaves: Sequence[str] = ("w",), difference: Sequence[str] = ()
+        self,
+        ops: int,
+        leaves: Sequence[str] = ("w",),
+        difference: Sequence[str] = (),
+        form: int | None = None,
     ) -> int:
         """A graph, to be given to `step`; the first step that has it is noted there."""
         k = len(self.structures)
         row = Structure(
-            f"{k:016x}", 0, 0, ops, ops + 1, tuple(leaves), difference=tuple(difference)
+            digest=f"{k:016x}",
+            form=f"{k if form is None else form:016x}",
+            first=0,
+            count=0,
+            ops=ops,
+            edges=ops + 1,
+            leaves=tuple(leaves),
+            difference=tuple(difference),
         )
         self.structures.append(row)
         return k

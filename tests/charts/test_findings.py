@@ -6,6 +6,8 @@ import math
 from dataclasses import replace
 
 from graphviz_cli.charts.findings import findings
+from graphviz_cli.charts.panels import curves
+from graphviz_cli.charts.turns import changed_at
 from graphviz_cli.graph.finding import Finding, Severity
 from graphviz_cli.graph.history import History
 from tests.charts.histories import Run, adversarial, blowing_up, losses, training
@@ -46,6 +48,45 @@ def test_two_losses_that_take_turns_change_nothing() -> None:
         "100 steps from errD had one graph (40 ops, 41 edges).",
         "100 steps from errG had one graph (60 ops, 61 edges).",
     ]
+
+
+def test_a_smaller_last_batch_is_no_change_of_the_graph() -> None:
+    run = Run()
+    run.structure(6)
+    run.structure(6, difference=["~ shapes differ in 9 nodes: 16×… became 4×…"], form=0)
+    for k in range(35):
+        run.step(structure=int(k % 7 == 6))
+    graph, shapes = about(run.build(), "graph")
+    assert graph.message == "35 steps had one graph (6 ops, 7 edges)."
+    assert shapes.message.startswith(
+        "The same graph had other shapes in 5 of 35 steps, at first in"
+    )
+    assert "step 7. Batches" in shapes.message
+    assert shapes.hint == "~ shapes differ in 9 nodes: 16×… became 4×…"
+    assert changed_at(run.build()) == []
+
+
+def test_a_change_among_steps_of_all_shapes_is_told_as_the_only_one() -> None:
+    run = Run()
+    for k in range(40):
+        frozen = k >= 20
+        difference = ["- w gets no gradient any more"] if k == 20 else ["~ shapes"]
+        run.step(structure=run.structure(6 - frozen, difference=difference, form=int(frozen)))
+    change, shapes = about(run.build(), "graph")
+    assert change.message.startswith("step 21: the graph changed (from 6 ops, 7 edges to 5 and 6)")
+    assert change.hint == "- w gets no gradient any more"
+    assert "in 38 of 40 steps, at first in step 2." in shapes.message
+    assert changed_at(run.build()) == [21]
+
+
+def test_a_graph_that_comes_back_with_other_shapes_has_come_back() -> None:
+    run = Run()
+    for form in (0, 1, 0):
+        run.structure(5 + form, form=form)
+    for k in range(12):
+        run.step(structure=k // 4)
+    _, back, _ = about(run.build(), "graph")
+    assert back.message == "step 9: the graph changed back to that of step 1 (5 ops, 6 edges)."
 
 
 def test_a_difference_to_another_root_is_not_shown() -> None:
@@ -156,6 +197,38 @@ def test_calls_whose_gradients_cannot_be_told_accuse_no_leaf() -> None:
     assert not about(run.build(), "missing-gradient")
 
 
+def test_steps_that_leave_no_gradient_are_told_with_the_reason() -> None:
+    run = Run()
+    run.structure(3)
+    for k in range(4):
+        run.step(root="ab"[k % 2], **({"norms": [None], "gradient": None} if k % 2 else {}))
+    assert told(run.build(), "no-gradient").startswith("No step from b left a gradient in .grad")
+    assert not about(losses(1.0), "no-gradient")
+
+
+def test_norms_that_are_nan_before_and_at_the_optimizers_step_are_one_curve() -> None:
+    run = Run()
+    run.structure(3)
+    run.step(gradient=math.nan, clipped=math.nan)
+    assert [len(panel.series) for panel in curves(run.build())] == [1, 1]
+
+
+def test_a_loss_and_a_gradient_that_become_nan_together_share_a_verb() -> None:
+    run = Run()
+    run.structure(3)
+    run.step(math.nan, [math.nan])
+    expected = "step 1: the loss and the gradient norm became NaN."
+    assert told(run.build(), "non-finite") == expected
+
+
+def test_graphs_that_never_come_back_do_not_take_turns() -> None:
+    run = Run()
+    for k in range(60):
+        run.step(structure=run.structure(5) if k % 10 == 0 else k // 10)
+    text = told(run.build(), "graph")
+    assert text.startswith("60 steps had 6 graphs one after the other (5 changes): ")
+
+
 def test_a_graph_that_grows_is_a_warning() -> None:
     run = Run()
     for k in range(20):
@@ -175,7 +248,7 @@ def test_sequences_of_changing_length_do_not_grow() -> None:
 
 def test_the_cost_of_measuring_is_told() -> None:
     text = told(losses(1.0, 2.0, 3.0), "cost")
-    assert text == "Measuring took 1 ms a step, the program 10 ms (medians): 10 % on top."
+    assert text == "Measuring took 1 ms a step, the watched program 10 ms (medians)."
 
 
 def test_a_run_without_backward_calls_is_told() -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
+import pytest
 import torch
 from torch.utils.checkpoint import checkpoint
 
@@ -42,3 +46,25 @@ def test_nothing_is_left_behind() -> None:
     with Warned():
         assert warnings.showwarning is not before
     assert warnings.showwarning is before
+
+
+@pytest.mark.parametrize("command", [(), ("watch",)])
+def test_warnings_stand_at_the_lines_where_python_has_them(
+    run, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    """Those from torch's C++ code, which knows only the innermost line of Python."""
+    program = tmp_path / "train.py"
+    program.write_text(
+        "import torch\n"
+        "x = torch.ones(1, requires_grad=True)\n"
+        "for _ in range(2):\n"
+        "    y = x.std()\n"
+        "y = torch.nn.Flatten(0)(x).var() + y\n"
+        "y.backward()\n"
+    )
+    plain = subprocess.run(
+        [sys.executable, program], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert plain.stderr.count("UserWarning") == 2
+    told = run(*command, program, "-q").stderr.decode()
+    assert told == plain.stderr
