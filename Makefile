@@ -47,7 +47,7 @@ types: env
 layers: env
 	$(BIN)/lint-imports
 
-golden: env ## Accept what the samples print now: golden files, README.md
+golden: env ## Accept what the samples print now: golden files, README.md, docs
 	$(BIN)/pytest tests/test_samples.py tests/test_readme.py -k 'golden or session' --accept
 
 docs: env ## Draw the picture of README.md again

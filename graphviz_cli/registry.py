@@ -8,7 +8,6 @@ point of the group `graphviz_cli.<kind>`.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import inspect
 import types
 import typing
@@ -119,6 +118,8 @@ def plugin_type(kind: Kind, name: str) -> type:
                 f"The plug-in {name!r} cannot be loaded: {error}",
                 hint="It comes from another installed distribution; update or remove that.",
             ) from error
+    import difflib
+
     known = names(kind)
     close = difflib.get_close_matches(name, known, n=1)
     raise UsageError(
@@ -163,7 +164,7 @@ def create(kind: Kind, text: str) -> Any:
     name, _, options = text.partition(":")
     plugin = plugin_type(kind, name.strip())
     fields = {field.name: field for field in dataclasses.fields(plugin) if field.init}
-    hints = typing.get_type_hints(plugin)
+    hints = typing.get_type_hints(plugin) if options else {}
     values: dict[str, Any] = {}
     for item in filter(None, (part.strip() for part in options.split(","))):
         option, equals, value = item.partition("=")

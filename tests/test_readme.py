@@ -1,6 +1,6 @@
-"""README.md is run: every command of it works as it stands, and prints what is printed there.
+"""README.md and docs/*.md are run: every command works as it stands, and prints what is shown.
 
-`make golden` puts what is printed now onto the page.
+`make golden` puts what is printed now onto the pages.
 """
 
 from __future__ import annotations
@@ -12,31 +12,41 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 REPOSITORY = Path(__file__).parent.parent
 README = REPOSITORY / "README.md"
+PAGES = (README, *sorted((REPOSITORY / "docs").glob("*.md")))
 
 
 @dataclass(frozen=True)
 class Step:
     """A command and, where the page shows one, what appears on the terminal."""
 
+    page: Path
     command: str
     shown: str
 
+    @property
+    def status(self) -> int:
+        """The exit status to expect: `check` ends with 1 where it shows an error."""
+        fails = "check" in self.command and "--exit-zero" not in self.command
+        return int(fails and "\nerror: " in self.shown)
+
 
 def sessions() -> list[list[Step]]:
-    """The fenced `console` blocks of the page, where commands begin with `$`."""
-    page = README.read_text(encoding="utf-8")
+    """The fenced `console` blocks of the pages, where commands begin with `$`."""
     found = []
-    for block in re.findall(r"^```console\n(.*?)^```$", page, re.MULTILINE | re.DOTALL):
-        steps = []
-        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-            command, _, shown = part.partition("\n")
-            steps.append(Step(command.partition("  # ")[0].strip(), shown))
-        found.append(steps)
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for block in re.findall(r"^```console\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+            steps = []
+            for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+                command, _, shown = part.partition("\n")
+                steps.append(Step(page, command.partition("  # ")[0].strip(), shown))
+            found.append(steps)
     return found
 
 
@@ -54,7 +64,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "steps", [pytest.param(steps, id=steps[0].command) for steps in sessions()]
 )
-def test_a_session_of_the_readme_works_as_it_stands(
+def test_a_session_of_a_page_works_as_it_stands(
     steps: list[Step], folder: Path, request: pytest.FixtureRequest
 ):
     environment = {
@@ -72,12 +82,12 @@ def test_a_session_of_the_readme_works_as_it_stands(
             encoding="utf-8",
             check=False,
         )
-        assert done.returncode == 0, f"{step.command}\n{done.stdout}"
+        assert done.returncode == step.status, f"{step.command}\n{done.stdout}"
         assert "Traceback" not in done.stdout, done.stdout
         if step.shown and request.config.getoption("--accept"):
             shown, printed = (f"$ {step.command}\n{t}" for t in (step.shown, done.stdout))
-            page = README.read_text(encoding="utf-8").replace(shown, printed)
-            README.write_text(page, encoding="utf-8")
+            page = step.page.read_text(encoding="utf-8").replace(shown, printed)
+            step.page.write_text(page, encoding="utf-8")
         elif step.shown:
             assert done.stdout == step.shown
         for name in re.findall(r"(?:-o|>) (\S+)", step.command):
@@ -94,6 +104,27 @@ def test_the_python_of_the_readme_runs(folder: Path):
     assert "AddmmBackward0 (5, 1)" in done.stdout
 
 
+def test_the_check_of_the_docs_finds_what_it_says():
+    import torch
+
+    from graphviz_cli import capture_tensors
+
+    page = (REPOSITORY / "docs/checks.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(program, names)
+    x = torch.ones(2, requires_grad=True)
+    found = [
+        finding.message
+        for graph in map(capture_tensors, (x.double() * 2, x * 2))
+        for finding in names["NoDoubles"]().check(graph)
+    ]
+    assert found == [
+        "MulBackward0 is in double precision.",
+        "ToCopyBackward0 is in double precision.",
+    ]
+
+
 def test_the_readme_shows_every_exit_code_and_every_exporter():
     from graphviz_cli import errors, registry
 
@@ -105,8 +136,12 @@ def test_the_readme_shows_every_exit_code_and_every_exporter():
         assert f"`{name}`" in page, name
 
 
+def test_every_page_of_the_docs_is_run():
+    assert {step.page.name for steps in sessions() for step in steps} == {p.name for p in PAGES}
+
+
 def test_every_file_that_the_papers_link_to_is_there():
-    for paper in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"):
-        page = (REPOSITORY / paper).read_text(encoding="utf-8")
+    for paper in (*PAGES, REPOSITORY / "CONTRIBUTING.md", REPOSITORY / "CHANGELOG.md"):
+        page = paper.read_text(encoding="utf-8")
         for target in re.findall(r"(?:\]\(|src=\")(?!https?:|#)([^)#\"]+)", page):
-            assert (REPOSITORY / target).exists(), f"{paper} links to {target}"
+            assert (paper.parent / target).exists(), f"{paper.name} links to {target}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from pathlib import Path
 SAMPLES = Path(__file__).parent.parent / "samples"
 GALLERY = SAMPLES / "gallery"
 SUFFIXES = (".svg", ".pdf", ".png", ".json", ".txt")
+CHARTS = (".svg", ".html", ".json", ".txt")
 
 RAISING = frozenset({"non_scalar"})
 """Samples whose point is that torch raises; the command then ends with 3, its files written."""
@@ -21,18 +24,32 @@ RAISING = frozenset({"non_scalar"})
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One target of the command, and the name of the files that are drawn of it."""
+    """What the command is told to draw, and the name of the files that come of it."""
 
     name: str
     target: str
     arguments: tuple[str, ...] = ()
     status: int = 0
+    command: tuple[str, ...] = ()
+    """`watch`, or nothing."""
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Of the files."""
+        return CHARTS if self.command else SUFFIXES
+
+    @property
+    def line(self) -> str:
+        """What a visitor types to see it."""
+        words = (*self.command, f"samples/{self.target}", *self.arguments)
+        return shlex.join(("graphviz-cli", *words))
 
     @property
     def about(self) -> str:
-        """The comment that the sample begins with."""
+        """The comment that the sample begins with, in HTML."""
         lines = (SAMPLES / self.target.partition(":")[0]).read_text(encoding="utf-8").splitlines()
-        return " ".join(line.removeprefix("# ") for line in lines[:2])
+        text = html.escape(" ".join(line.removeprefix("# ") for line in lines[:2]))
+        return re.sub(r"`(.*?)`", r"<code>\1</code>", text)
 
 
 def pictures() -> list[Picture]:
@@ -41,6 +58,8 @@ def pictures() -> list[Picture]:
     tokens = ("-i", "input_ids=int64:2x32<1000")
     return [
         *(Picture(name, f"{name}.py", status=3 if name in RAISING else 0) for name in scripts),
+        Picture("nan_gradient_measured", "nan_gradient.py", ("--backward", "--heat", "gradient")),
+        Picture("changing_graph_watched", "changing_graph.py", command=("watch",)),
         Picture("resnet50", "resnet.py:model", ("-a", "depth=50", "-i", "1x3x64x64")),
         *(Picture(name, f"hf.py:{name}", tokens) for name in ("gpt2", "bert", "llama")),
         Picture("t5", "hf.py:t5", (*tokens, "-i", "decoder_input_ids=int64:2x16<1000")),
@@ -50,10 +69,14 @@ def pictures() -> list[Picture]:
 
 def draw(picture: Picture) -> tuple[Picture, str | None]:
     """Run the command on one target; the text is what went wrong, if anything did."""
-    outputs = [word for suffix in SUFFIXES for word in ("-o", f"gallery/{picture.name}{suffix}")]
-    command = [sys.executable, "-m", "graphviz_cli", picture.target, *picture.arguments, *outputs]
+    files = [f"gallery/{picture.name}{suffix}" for suffix in picture.suffixes]
+    words = [*picture.command, picture.target, *picture.arguments]
+    words += [word for file in files for word in ("-o", file)]
+    command = [sys.executable, "-m", "graphviz_cli", *words]
     done = subprocess.run(command, cwd=SAMPLES, capture_output=True, text=True, check=False)
-    missing = [suffix for suffix in SUFFIXES if not (GALLERY / (picture.name + suffix)).exists()]
+    missing = [
+        suffix for suffix in picture.suffixes if not (GALLERY / (picture.name + suffix)).exists()
+    ]
     if done.returncode != picture.status or missing:
         return picture, f"status {done.returncode}, missing {missing}\n{done.stderr}"
     return picture, None
@@ -63,9 +86,10 @@ def index(drawn: list[Picture]) -> str:
     """A page that shows every picture and links to its other formats."""
     entries = []
     for picture in drawn:
-        links = " · ".join(f'<a href="{picture.name}{s}">{s[1:]}</a>' for s in SUFFIXES)
+        links = " · ".join(f'<a href="{picture.name}{s}">{s[1:]}</a>' for s in picture.suffixes)
         entries.append(
-            f"<section><h2>{html.escape(picture.name)}</h2><p>{html.escape(picture.about)}</p>"
+            f"<section><h2>{html.escape(picture.name)}</h2><p>{picture.about}</p>"
+            f"<p><code>{html.escape(picture.line)}</code></p>"
             f'<a href="{picture.name}.svg"><img src="{picture.name}.svg" alt="" loading="lazy"></a>'
             f"<p>{links}</p></section>"
         )
@@ -76,6 +100,7 @@ body {{ font: 15px/1.45 sans-serif; margin: 2rem; color: #1c2129; background: #f
 main {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(22rem, 1fr)); gap: 1.5rem; }}
 section {{ border: 1px solid #c2c9d3; border-radius: 8px; padding: 1rem; }}
 h2 {{ margin: 0; font-size: 1.1rem; }}
+code {{ font-size: 0.85em; overflow-wrap: anywhere; }}
 img {{ max-width: 100%; max-height: 24rem; }}
 </style>
 <h1>The samples, drawn</h1>

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from graphviz_cli.checks.torch_errors import explain
 from graphviz_cli.errors import GraphvizCliError
 from graphviz_cli.graph.finding import Finding
 from graphviz_cli.graph.model import Graph, SourceLocation
@@ -17,7 +16,7 @@ def explanation_of(failure: GraphvizCliError, graph: Graph | None) -> Finding | 
         return None
     from graphviz_cli.capture.places import place_of_failure
 
-    return explain(str(cause), graph, place_of_failure(cause))
+    return _explained(str(cause), graph, place_of_failure(cause))
 
 
 def explain_in_hint(failure: GraphvizCliError, explanation: Finding | None) -> None:
@@ -38,5 +37,12 @@ def explanations_of(
     if failure is not None:
         found.append(explanation_of(failure, graph))
         explain_in_hint(failure, found[0])
-    found += [explain(text, graph, place) for text, place in warned]
+    found += [_explained(text, graph, place) for text, place in warned]
     return tuple(dict.fromkeys(finding for finding in found if finding is not None))
+
+
+def _explained(text: str, graph: Graph | None, place: SourceLocation | None) -> Finding | None:
+    # Most programs neither fail nor warn, and a saved graph cannot.
+    from graphviz_cli.checks.torch_errors import explain
+
+    return explain(text, graph, place)

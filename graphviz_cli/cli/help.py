@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from textwrap import wrap
 
 from graphviz_cli.cli.commands import COMMANDS
 from graphviz_cli.cli.options import OPTIONS, Option
@@ -67,6 +66,9 @@ def _spelling(option: Option) -> str:
 
 
 def _table(title: str, rows: list[tuple[str, str]], width: int) -> str:
+    # Here and not above, since every command imports this module and most print no help.
+    from textwrap import wrap
+
     indent = 4 + min(24, max(len(term) for term, _ in rows))
     lines = [f"{title}:"]
     for term, text in rows:

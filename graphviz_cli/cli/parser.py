@@ -20,7 +20,6 @@ from graphviz_cli.cli.options import OPTIONS, Option
 from graphviz_cli.cli.streams import Streams
 from graphviz_cli.errors import UsageError
 
-_HINT = "graphviz-cli --help shows all options."
 _CONTEXT = {"help_option_names": ["-h", "--help"]}
 _FOR_PROGRAMS = ("input", "arg", "root", "step", "device", "seed", "train", "cuts",
     "backward", "probe", "grad_output",
@@ -39,7 +38,7 @@ def parse(arguments: list[str]) -> Action | None:
     try:
         action = group.main(arguments, prog_name="graphviz-cli", standalone_mode=False)
     except click.ClickException as error:
-        raise UsageError(error.format_message(), hint=_HINT) from error
+        raise UsageError(error.format_message(), hint=_help_of(error)) from error
     except click.Abort:
         raise KeyboardInterrupt from None
     return action if callable(action) else None
@@ -83,6 +82,8 @@ class _Commands(click.Group):
 class TargetCommand(click.Command):
     """A command on a target, whose defaults also come from the environment and a file."""
 
+    allow_extra_args = True  # refused by us, who know what they may have been meant for
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the arguments; those after `--` are the script's. Raises UsageError."""
         ctx.meta["script_arguments"] = ()
@@ -96,10 +97,32 @@ class TargetCommand(click.Command):
             config.check_environment(os.environ)
             ctx.default_map = config.file_defaults(_working_folder())
         try:
-            return super().parse_args(ctx, args)
+            super().parse_args(ctx, args)
         except click.BadParameter as error:
             message = error.format_message().rstrip(".") + "."
-            raise UsageError(message + _origin(error), hint=_HINT) from error
+            raise UsageError(message + _origin(error), hint=_help_of(error)) from error
+
+        if ctx.args:
+            raise _too_many(ctx)
+        return ctx.args
+
+
+def _too_many(context: click.Context) -> UsageError:
+    """The error for a word that is left over."""
+    argument = next(p for p in context.command.params if isinstance(p, click.Argument))
+    word, extra = argument.human_readable_name, context.args[0]
+    given = context.params[argument.name or ""]
+    command = "graphviz-cli" if context.info_name == "draw" else f"graphviz-cli {context.info_name}"
+    hint = f"Arguments of a script come after --: {command} {given} -- {extra}"
+    if word != "TARGET":
+        hint = f"A graph to look into follows --in: {command} {given} --in {extra}"
+    elif context.info_name == "draw":
+        import difflib
+
+        names = [entry.name for entry in COMMANDS]
+        if close := difflib.get_close_matches(given, names, n=1):
+            hint = f"Did you mean graphviz-cli {close[0]} {extra}?"
+    return UsageError(f"There is one {word} at a time, and {extra!r} is too many.", hint=hint)
 
 
 class _Draw(TargetCommand):
@@ -112,7 +135,7 @@ class _Draw(TargetCommand):
 def _draw_command() -> click.Command:
     return _Draw(
         "draw",
-        context_settings={**_CONTEXT, "allow_extra_args": True},
+        context_settings=_CONTEXT,
         params=[target(), *map(click_option, OPTIONS)],
         callback=_draw,
     )
@@ -189,6 +212,14 @@ def _complete_format(
     return [CompletionItem(name) for name in known if name.startswith(incomplete)]
 
 
+def _help_of(error: click.ClickException) -> str:
+    """Which help lists the options of the command that was used wrongly."""
+    context = getattr(error, "ctx", None)
+    names = [entry.name for entry in COMMANDS]
+    command = f" {context.info_name}" if context and context.info_name in names else ""
+    return f"graphviz-cli{command} --help shows all options."
+
+
 def _origin(error: click.BadParameter) -> str:
     """Where a wrong value stands, if not on the command line."""
     if error.ctx is None or error.param is None or error.param.name is None:
@@ -211,11 +242,6 @@ def _working_folder() -> Path:
 def _draw(**options: Any) -> Action:
     context = click.get_current_context()
     target = options["target"]
-    if context.args:
-        raise UsageError(
-            f"There is one TARGET at a time, and {context.args[0]!r} is too many.",
-            hint=f"Arguments of a script come after --: graphviz-cli {target} -- {context.args[0]}",
-        )
     refuse_for_saved_graph(context, options)
 
     def action(streams: Streams) -> int:

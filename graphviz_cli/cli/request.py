@@ -218,6 +218,10 @@ def _results(
                 width=streams.width(),
             )
         check(place)
+        if style.heat and getattr(exporter, "unit", "") == "lines":
+            streams.note(
+                f"note: A text tree has no colours of heat; --columns {style.heat} adds it."
+            )
         results.append(Result(exporter, own_style, place))
     return results
 

@@ -88,6 +88,14 @@ class Heat:
         return Tint(CIVIDIS[step], "#111111" if step >= _FIRST_BRIGHT else "#FFFFFF")
 
 
+def how_measured(name: str) -> str:
+    """The option that measures a fact, as a sentence with a space before it; empty if none does."""
+    if name in _MEASURED:
+        return " --backward measures it."
+    probes = [probe for probe in registry.BUILT_IN["probes"] if f"{name}-".startswith(f"{probe}-")]
+    return f" --probe {max(probes, key=len)} measures it." if probes else ""
+
+
 def heat_of(graph: Graph, name: str) -> Heat:
     """The heat of an annotation, or of the bytes that ops keep (`saved`).
 
@@ -112,10 +120,8 @@ def heat_of(graph: Graph, name: str) -> Heat:
         values, unit = {}, ""
     if not values:
         hint = f"Known: {', '.join(dict.fromkeys([SAVED, *graph.annotations]))}."
-        if name in _MEASURED:
-            hint += " --backward measures it."
-        elif name in registry.BUILT_IN["probes"]:
-            hint += f" --probe {name} measures it."
-        raise UsageError(f"The graph has no values named {name!r} to colour by.", hint=hint)
+        raise UsageError(
+            f"The graph has no values named {name!r} to colour by.", hint=hint + how_measured(name)
+        )
     finite = [value for value in values.values() if math.isfinite(value)]
     return Heat(name, unit, values, min(finite, default=0.0), max(finite, default=0.0))

@@ -13,6 +13,7 @@ from graphviz_cli.drawing.format import (
     number_text,
     shape_text,
 )
+from graphviz_cli.drawing.heat import how_measured
 from graphviz_cli.drawing.style import Style
 from graphviz_cli.errors import UsageError
 from graphviz_cli.exporters.labels import Labels
@@ -58,7 +59,8 @@ def column_names(graph: Graph, style: Style) -> tuple[str, ...]:
     known = dict.fromkeys((*_COLUMNS, *graph.annotations))
     unknown = [name for name in style.columns if name not in known]
     if unknown:
-        raise UsageError(f"There is no column {unknown[0]!r}.", hint=f"Known: {', '.join(known)}.")
+        hint = f"Known: {', '.join(known)}." + how_measured(unknown[0])
+        raise UsageError(f"There is no column {unknown[0]!r}.", hint=hint)
     names = list(style.columns) or [*_USUAL, *_numbers(graph)]
     if not style.columns and all(module == NONE for module in graph.nodes.modules):
         # A plain script: its lines are what its author knows.

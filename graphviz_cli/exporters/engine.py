@@ -123,9 +123,7 @@ _REINSTALL = "`graphviz-cli doctor` shows which Graphviz is used."
 
 def find_engine() -> Engine | None:
     """The Graphviz to use: `dot` on the PATH, else the pygraphviz wheel, else none."""
-    from graphviz import DOT_BINARY
-
-    path = shutil.which(DOT_BINARY)
+    path = shutil.which("dot")
     if path is not None:
         return Engine("dot", path)
     if sys.executable and find_spec("pygraphviz") is not None:

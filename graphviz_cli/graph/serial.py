@@ -93,6 +93,11 @@ def _parsed(data: bytes) -> Graph:
         # A number of thousands of digits, or brackets within brackets without end.
         message = "The saved graph is damaged: it holds what no graph holds."
         raise SavedGraphError(message, hint=_HINT) from error
+    if isinstance(document, dict) and document.get("kind") == "history":
+        raise SavedGraphError(
+            "This JSON is a run that `watch` has measured, and no graph.",
+            hint="Charts of a run are made with it: graphviz-cli watch SCRIPT -o run.html",
+        )
     if not isinstance(document, dict) or "schema" not in document:
         raise SavedGraphError('This JSON is no saved graph: it has no "schema".', hint=_HINT)
     version = document["schema"]

@@ -72,7 +72,7 @@ def test_dotted_names_are_modules(folder: Path) -> None:
         ("nets.py:", "No name follows the colon", "nets.py:NAME"),
         (":net", "names no file", "FILE.py:NAME"),
         (".", "is a folder", "nets.py"),
-        ("", "no file", ""),
+        ("", "is empty", ""),
         ("what is this?", "no file what is this?", ""),
         (".:net", "no file .", ""),
     ],

@@ -69,6 +69,13 @@ def test_the_values_of_a_small_graph_stand_at_its_boxes_and_arrows(run, tmp_path
         assert told in text, told
 
 
+def test_a_text_tree_says_that_it_has_no_heat(run, net: Path) -> None:
+    ran = run("net.py", "--backward", "--heat", "gradient")
+    assert ran.returncode == 0
+    assert b"--columns gradient adds it" in ran.stderr
+    assert b"heat" not in run("net.py", "--backward", "--heat", "gradient", "-o", "g.dot").stderr
+
+
 def test_colours_and_columns_choose_the_probes_that_they_need(run, net: Path) -> None:
     ran = run("net.py", "--backward", "--heat", "time", "-o", "g.dot", "-o", "g.json")
     assert ran.returncode == 0, ran.stderr

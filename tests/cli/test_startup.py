@@ -45,7 +45,8 @@ def test_the_other_commands_do_not_load_torch(tmp_path, arguments):
 @pytest.mark.parametrize("suffix", ["svg", "txt", "json"])
 def test_a_saved_graph_is_drawn_without_torch_and_what_others_need(saved, suffix):
     loaded = modules_of(saved, "-o", f"net.{suffix}", cwd=saved.parent)
-    assert not loaded & {"torch", "rich", "yaml", "graphviz_cli.capture"}
+    assert not loaded & {"torch", "rich", "yaml", "graphviz", "graphviz_cli.capture"}
+    assert "graphviz_cli.checks.torch_errors" not in loaded
 
 
 def test_the_public_names_are_there_and_torch_waits_for_the_one_that_needs_it(saved):
