@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import FrameType, TracebackType
@@ -68,7 +69,7 @@ class EngineCall:
         return tuple(self.arguments[3]) if len(self.arguments) > 3 else ()
 
 
-class EngineCalls:
+class EngineCalls(ABC):
     """Stands between a program and autograd's engine.
 
     Within the block the function through which each Python call of `backward()` and `grad()` goes
@@ -107,9 +108,9 @@ class EngineCalls:
         threading.excepthook = self._excepthook
         end_insistence()
 
+    @abstractmethod
     def called(self, call: EngineCall) -> Any:
         """Make a call, or do not, and give its result. Calls may come from several threads."""
-        raise NotImplementedError
 
     def stop(self, call: EngineCall) -> ProgramStopped:
         """What to raise in place of the call's result to end the program."""

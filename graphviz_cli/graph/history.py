@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -106,9 +105,3 @@ class History:
     def roots(self) -> tuple[str, ...]:
         """What the backward calls started from, each name once, in order of appearance."""
         return tuple(dict.fromkeys(step.root for step in self.steps))
-
-
-def norm_of(step: Step, leaf: int) -> float | None:
-    """The norm of a leaf's gradient; None if it had none."""
-    value = step.leaves[leaf]
-    return None if not math.isnan(value) and value == ABSENT else value
