@@ -67,6 +67,7 @@ def watch_target(
         structures=structures,
         ending=ending,
         notes=(*recording.notes, *_notes(calls)),
+        arguments=request.script_args,
     )
     return Watched(history, failure)
 

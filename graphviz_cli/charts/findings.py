@@ -97,9 +97,16 @@ def _not_finite(run: _Run) -> Iterator[Finding]:
         "non-finite",
         Severity.ERROR if bad[-1] is steps[-1] else Severity.WARNING,
         text,
-        hint=f"graphviz-cli check {shlex.quote(visible(run.history.target))} --step {first.number} "
-        "-c non-finite names the op that made it.",
+        hint=f"{_check(run.history, f'--step {first.number} -c non-finite')} names the op that "
+        "made it.",
     )
+
+
+def _check(history: History, options: str) -> str:
+    """The command that looks at a step of the same run."""
+    command = f"graphviz-cli check {shlex.quote(visible(history.target))} {options}"
+    arguments = shlex.join(map(visible, history.arguments))
+    return f"{command} -- {arguments}" if arguments else command
 
 
 def _is_finite(step: Step) -> bool:
@@ -202,8 +209,7 @@ def _zero(run: _Run) -> Iterator[Finding]:
             "zero-gradient",
             Severity.WARNING,
             f"The {whose} {_named(leaves)} {be} exactly zero {in_all}.",
-            hint=f"graphviz-cli check {shlex.quote(visible(run.history.target))} -c zero-gradient "
-            "looks for the op that made it zero.",
+            hint=f"{_check(run.history, '-c zero-gradient')} looks for the op that made it zero.",
         )
 
 

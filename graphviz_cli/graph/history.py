@@ -100,6 +100,8 @@ class History:
     ending: Ending
     notes: tuple[str, ...] = ()
     """What could not be seen, one sentence each."""
+    arguments: tuple[str, ...] = ()
+    """Those of the program, to name a command that runs it again."""
 
     @property
     def roots(self) -> tuple[str, ...]:

@@ -146,7 +146,9 @@ def test_the_first_nan_is_found_with_its_leaves() -> None:
         "step 57: the gradient norm became NaN while the loss was still 6.7: that of b and c "
         "(2 of 3 leaves). So it is in 44 of 100 steps, up to the last."
     )
-    assert first.hint.startswith("graphviz-cli check train.py --step 57 -c non-finite")
+    assert first.hint.startswith("graphviz-cli check train.py --step 57 -c non-finite names")
+    again = findings(replace(blowing_up(), arguments=("--name", "a b")))[0]
+    assert "--step 57 -c non-finite -- --name 'a b' names the op" in again.hint
 
 
 def test_an_infinity_that_passes_is_a_warning() -> None:
