@@ -88,8 +88,14 @@ class Heat:
         return Tint(CIVIDIS[step], "#111111" if step >= _FIRST_BRIGHT else "#FFFFFF")
 
 
-def how_measured(name: str) -> str:
-    """The option that measures a fact, as a sentence with a space before it; empty if none does."""
+def how_measured(graph: Graph, name: str) -> str:
+    """Why a graph lacks a fact, as a sentence with a space before it; empty if nothing is known.
+
+    The option that measures it, or that it was measured and is left out.
+    """
+    fact, _, rare = name.rpartition("-")
+    if rare in ("nan", "inf") and fact in graph.annotations:
+        return f" {name} is 0 everywhere."
     if name in _MEASURED:
         return " --backward measures it."
     probes = [probe for probe in registry.BUILT_IN["probes"] if f"{name}-".startswith(f"{probe}-")]
@@ -121,7 +127,8 @@ def heat_of(graph: Graph, name: str) -> Heat:
     if not values:
         hint = f"Known: {', '.join(dict.fromkeys([SAVED, *graph.annotations]))}."
         raise UsageError(
-            f"The graph has no values named {name!r} to colour by.", hint=hint + how_measured(name)
+            f"The graph has no values named {name!r} to colour by.",
+            hint=hint + how_measured(graph, name),
         )
     finite = [value for value in values.values() if math.isfinite(value)]
     return Heat(name, unit, values, min(finite, default=0.0), max(finite, default=0.0))

@@ -59,7 +59,7 @@ def column_names(graph: Graph, style: Style) -> tuple[str, ...]:
     known = dict.fromkeys((*_COLUMNS, *graph.annotations))
     unknown = [name for name in style.columns if name not in known]
     if unknown:
-        hint = f"Known: {', '.join(known)}." + how_measured(unknown[0])
+        hint = f"Known: {', '.join(known)}." + how_measured(graph, unknown[0])
         raise UsageError(f"There is no column {unknown[0]!r}.", hint=hint)
     names = list(style.columns) or [*_USUAL, *_numbers(graph)]
     if not style.columns and all(module == NONE for module in graph.nodes.modules):

@@ -69,6 +69,12 @@ def test_the_values_of_a_small_graph_stand_at_its_boxes_and_arrows(run, tmp_path
         assert told in text, told
 
 
+def test_a_fact_that_is_left_out_as_0_is_told_as_that(run, net: Path) -> None:
+    ran = run("net.py", "--backward", "--columns", "gradient-nan")
+    assert ran.returncode == 2
+    assert b"gradient-nan is 0 everywhere." in ran.stderr and b"measures it" not in ran.stderr
+
+
 def test_a_text_tree_says_that_it_has_no_heat(run, net: Path) -> None:
     ran = run("net.py", "--backward", "--heat", "gradient")
     assert ran.returncode == 0
