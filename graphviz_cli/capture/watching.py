@@ -19,6 +19,7 @@ from graphviz_cli.capture.session import observed_graph, prepared
 from graphviz_cli.capture.target import Request, Target, Watched, WatchPlan
 from graphviz_cli.capture.walk import RootTensor
 from graphviz_cli.capture.watched_calls import WatchedCalls
+from graphviz_cli.drawing.format import counted
 from graphviz_cli.errors import NoGraphError, TargetError, UsageError
 from graphviz_cli.graph.history import Ending, History, Step
 from graphviz_cli.graph.model import Graph
@@ -111,13 +112,13 @@ def _nothing_measured(title: str, calls: WatchedCalls) -> NoGraphError:
 
 def _notes(calls: WatchedCalls) -> tuple[str, ...]:
     notes = [
-        f"Not measured: {count:,} backward call{'s' if count > 1 else ''}, {why}."
+        f"Not measured: {counted(count, 'backward call')}, {why}."
         for why, count in calls.unmeasured.items()
     ]
     if calls.within_others:
         notes.append(
-            f"{calls.within_others:,} backward call{'s' if calls.within_others > 1 else ''} ran "
-            "inside of another, as in reentrant checkpoints: their ops are in no graph, and "
-            "leaves that only they reach in no norm."
+            f"{counted(calls.within_others, 'backward call')} ran inside of another, as in "
+            "reentrant checkpoints: their ops are in no graph, and leaves that only they reach in "
+            "no norm."
         )
     return tuple(notes)
